@@ -1,0 +1,70 @@
+"""The tree of errors, classed by what the caller does about them.
+
+AgentError
+  Retry           it may work later: back off and try again
+    SourceError     a camera, file or program gives no pictures
+    BrokerError     the MQTT broker cannot be reached or refuses us
+    WorkerError     a worker process crashed, hung, leaked or talked nonsense
+  Reject          this input is refused, and will be refused again
+    UsageError      the command line            (exit status 2)
+    ConfigError     the device's configuration  (exit status 2)
+    BundleError     a model, its manifest or its labels
+
+Anything else that is raised is a defect: it stops the agent.
+
+Every message is one line that names the thing, the place and what to do.
+"""
+
+from typing import Literal
+
+WorkerFailure = Literal["crashed", "deadline", "memory", "protocol", "load"]
+
+
+class AgentError(Exception):
+    """Base of all errors that end in one clear line; `exit_status` is what a command ends with."""
+
+    exit_status = 1
+
+
+class Retry(AgentError):  # noqa: N818  named for what the caller does
+    """A later try may succeed."""
+
+
+class SourceError(Retry):
+    """A source gives no pictures; `reason` is one of the message schema's values for a source's reason."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class BrokerError(Retry):
+    """The MQTT broker cannot be reached or refuses us."""
+
+
+class WorkerError(Retry):
+    """A worker process failed; `kind` says how."""
+
+    def __init__(self, message: str, kind: WorkerFailure) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Reject(AgentError):  # noqa: N818  named for what the caller does
+    """The input is refused, and will be refused again."""
+
+
+class UsageError(Reject):
+    """The command line is wrong."""
+
+    exit_status = 2
+
+
+class ConfigError(Reject):
+    """The device's configuration is wrong; the message lists every problem, one a line."""
+
+    exit_status = 2
+
+
+class BundleError(Reject):
+    """A model, its manifest or its labels are wrong."""
