@@ -1,0 +1,85 @@
+"""ONNX models on onnxruntime: the CPU provider unless others are asked for, in their order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from agent.core.types import TensorSpec
+from agent.errors import BundleError
+from agent.runtimes import ModelReport, RuntimeOptions
+
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+LEVELS = {
+    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+FATAL_ONLY = 4  # onnxruntime's log level: its warnings come back to us as what `get_providers` says
+
+
+class OnnxRuntime:
+    """An ONNX model. Delegates are execution providers by their short names: cpu, cuda, tensorrt, openvino, …"""
+
+    def __init__(self, path: str, options: RuntimeOptions) -> None:
+        available = {name.removesuffix("ExecutionProvider").lower(): name for name in onnxruntime.get_available_providers()}
+        wanted = options.delegates or ("cpu",)
+        providers = [available[name] for name in wanted if name in available]
+        refused = {name: f"this onnxruntime has only {', '.join(available)}" for name in wanted if name not in available}
+        if not providers:
+            raise BundleError(f"{path}: none of the delegates {', '.join(wanted)} can be had: add cpu to them")
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+        settings.graph_optimization_level = LEVELS[options.graph_optimization]
+        settings.log_severity_level = FATAL_ONLY
+        try:
+            self._session = onnxruntime.InferenceSession(path, settings, providers=providers)
+        except Exception as error:  # noqa: BLE001  onnxruntime's exceptions share no base but this one
+            raise BundleError(f"{path}: onnxruntime cannot load it: {_line(error)}") from None
+        active = self._session.get_providers()
+        refused |= {
+            name: "onnxruntime left it out without a word" for name in wanted if name in available and available[name] not in active
+        }
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self._inputs = [tensor.name for tensor in inputs]
+        self._outputs = [tensor.name for tensor in outputs]
+        self.report = ModelReport(
+            inputs=tuple(_spec(path, tensor) for tensor in inputs),
+            outputs=tuple(_spec(path, tensor) for tensor in outputs),
+            delegate=active[0].removesuffix("ExecutionProvider").lower(),
+            refused=refused,
+            metadata=dict(self._session.get_modelmeta().custom_metadata_map),
+        )
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """Outputs are arrays of their own."""
+        outputs: Sequence[NDArray[Any]] = self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
+        return outputs
+
+    def close(self) -> None:
+        """Free the session."""
+        del self._session
+
+
+def _spec(path: str, tensor: Any) -> TensorSpec:
+    if tensor.type not in DTYPES:
+        raise BundleError(f"{path}: tensor {tensor.name} is of type {tensor.type}, which is not supported")
+    shape = tuple(n if isinstance(n, int) else -1 for n in tensor.shape)
+    return TensorSpec(name=tensor.name, shape=shape, dtype=DTYPES[tensor.type])
+
+
+def _line(error: Exception) -> str:
+    """An error's text in one line, without onnxruntime's prefix."""
+    return " ".join(str(error).removeprefix("[ONNXRuntimeError] : ").split())

@@ -1,0 +1,183 @@
+"""The messages between the agent and its workers: msgpack in packets of a SOCK_SEQPACKET socketpair.
+
+Bulk data is not in them: pictures and tensors lie in shared slots (agent.worker.slots), whose descriptor travels with the message
+that announces them. Private to one version of the agent: both ends are always of the same.
+"""
+
+import socket
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from agent.core.spec import HeadSpec, Thresholds
+from agent.core.types import PixelFormat
+from agent.runtimes import ModelReport, RuntimeOptions
+
+MAX_PACKET = 192 * 1024  # bytes; the kernel refuses packets from about 200 kB on
+
+
+class Slots(Struct, frozen=True, tag=True):
+    """Shared slots; comes with the memfd's descriptor. generation: +1 each time that a worker is given other slots."""
+
+    generation: int
+    count: int
+    slot_bytes: int
+
+
+class Fault(Struct, frozen=True, tag=True):
+    """A worker's last words. rejected: what it was given is wrong, to try again is of no use. reason: of a source."""
+
+    message: str
+    rejected: bool = False
+    reason: str = ""
+
+
+# --- to the model worker
+
+
+class Load(Struct, frozen=True, tag=True):
+    """Load a model file; answered by Loaded. runtime: "module:Class"."""
+
+    model: int
+    runtime: str
+    path: str
+    options: RuntimeOptions
+
+
+class Prepare(Struct, frozen=True, tag=True):
+    """Make a loaded model's head, take its slots (see Slots) and warm up; answered by Ready. classes: 0 where unknown."""
+
+    model: int
+    head: HeadSpec
+    input_size: tuple[int, int]
+    classes: int
+    slots: Slots
+
+
+class TensorView(Struct, frozen=True, array_like=True):
+    """A tensor in a slot. offset: bytes from the slot's start."""
+
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Infer(Struct, frozen=True, tag=True):
+    """Run a model on the items of a slot, each its named inputs in the model's order; answered by Inferred."""
+
+    id: int
+    model: int
+    slot: int
+    items: list[list[TensorView]]
+    thresholds: Thresholds
+
+
+# --- from the model worker
+
+
+class Loaded(Struct, frozen=True, tag=True):
+    """What the runtime says of the model. load_ms: time that loading took."""
+
+    model: int
+    report: ModelReport
+    load_ms: float
+
+
+class Ready(Struct, frozen=True, tag=True):
+    """The model is warm. p99_ms: the slowest inference of the warm-up."""
+
+    model: int
+    p99_ms: float
+
+
+class Arrays(Struct, frozen=True, array_like=True):
+    """A prediction: little-endian float32 scores, int32 class ids and, for detections, float32 boxes (n, 4)."""
+
+    scores: bytes
+    class_ids: bytes
+    boxes: bytes | None
+
+
+class Inferred(Struct, frozen=True, tag=True):
+    """One prediction an item."""
+
+    id: int
+    items: list[Arrays]
+    inference_ms: float
+    postprocess_ms: float
+
+
+# --- to and from the camera worker
+
+
+class Open(Struct, frozen=True, tag=True):
+    """Open a source. source: "module:Class"; config: its section, encoded. live: drop pictures rather than wait for a free slot."""
+
+    source: str
+    config: msgspec.Raw
+    live: bool
+
+
+class Free(Struct, frozen=True, tag=True):
+    """A slot may be written again."""
+
+    generation: int
+    slot: int
+
+
+class NeedSlots(Struct, frozen=True, tag=True):
+    """The next picture does not fit; answered by Slots."""
+
+    slot_bytes: int
+
+
+class Captured(Struct, frozen=True, tag=True):
+    """A picture is in a slot; fields as in Frame and Picture."""
+
+    generation: int
+    slot: int
+    format: PixelFormat
+    width: int
+    height: int
+    seq: int
+    mono_ns: int
+    utc_ns: int
+    name: str
+    fps: float
+
+
+class Ended(Struct, frozen=True, tag=True):
+    """The source has come to its end."""
+
+
+ToModelWorker = Load | Prepare | Infer
+FromModelWorker = Loaded | Ready | Inferred | Fault
+ToCameraWorker = Open | Slots | Free
+FromCameraWorker = NeedSlots | Captured | Ended | Fault
+
+_encoder = msgspec.msgpack.Encoder()
+Message = TypeVar("Message")
+
+
+def send(channel: socket.socket, message: Struct, descriptor: int | None = None, *, flags: int = 0) -> None:
+    """Send a message, with a descriptor where it announces slots. OSError where the other end is gone."""
+    packet = _encoder.encode(message)
+    if descriptor is None:
+        channel.send(packet, flags | socket.MSG_NOSIGNAL)
+    else:
+        socket.send_fds(channel, [packet], [descriptor], flags | socket.MSG_NOSIGNAL)
+
+
+def receive(channel: socket.socket, decoder: "msgspec.msgpack.Decoder[Message]") -> tuple[Message, int | None]:
+    """Wait for a message; the descriptor that came with it is the caller's to close.
+
+    EOFError where the other end is gone, msgspec.MsgspecError where it sent garbage.
+    """
+    try:
+        packet, descriptors, _flags, _address = socket.recv_fds(channel, MAX_PACKET, 1)
+    except ConnectionResetError:  # the other end has gone without reading all; what it sent before comes after this error
+        packet, descriptors, _flags, _address = socket.recv_fds(channel, MAX_PACKET, 1)
+    if not packet:
+        raise EOFError
+    return decoder.decode(packet), descriptors[0] if descriptors else None

@@ -1,0 +1,59 @@
+"""A model slot on the faulty runtime, for tests of what surrounds a failing model."""
+
+import threading
+from collections.abc import Callable
+
+from agent.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
+from agent.runtimes import ModelReport, RuntimeOptions
+from agent.worker.model import ModelFile, ModelWorker, Outcome
+from agent.worker.spawner import Spawner
+from tests.faulty_runtime import CLASSES, SIDE
+
+THRESHOLDS = Thresholds(score=0.1, iou=None, max_detections=5)
+
+
+def faulty_spec(report: ModelReport) -> ModelSpec:
+    """The spec of `FaultyRuntime`'s model."""
+    return ModelSpec(
+        name="faulty",
+        version="0.0.0",
+        digest="0" * 64,
+        task="classify",
+        labels=tuple(f"class {i}" for i in range(CLASSES)),
+        input=InputSpec((SIDE, SIDE), resize="stretch"),
+        tensor=report.inputs[0],
+        head=HeadSpec("classify"),
+        thresholds=THRESHOLDS,
+    )
+
+
+def faulty_worker(
+    spawner: Spawner,
+    on_change: Callable[[ModelWorker], None] = lambda _worker: None,
+    *,
+    path: str = "",
+    memory_limit_mb: int = 200,
+    restart: bool = True,
+) -> ModelWorker:
+    """A started worker with two slots."""
+    file = ModelFile(path, "tests.faulty_runtime:FaultyRuntime", RuntimeOptions(), memory_limit_mb << 20)
+    worker = ModelWorker("faulty", file, faulty_spec, 2, spawner, on_change, restart=restart)
+    worker.start()
+    return worker
+
+
+def ask(worker: ModelWorker, fault: int, deadline_s: float = 20.0) -> Outcome:
+    """Submit one picture that provokes `fault`, and wait for what becomes of it."""
+    slot = worker.acquire(deadline_s)
+    assert slot is not None, f"no slot: {worker.state} {worker.failure}"
+    slot.input.fill(fault)
+    outcomes: list[Outcome] = []
+    answered = threading.Event()
+
+    def done(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        answered.set()
+
+    worker.submit(slot, THRESHOLDS, done)
+    assert answered.wait(deadline_s), "no outcome"
+    return outcomes[0]

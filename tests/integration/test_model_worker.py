@@ -1,0 +1,131 @@
+"""A real worker process with a runtime that fails in every way a native library can."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.errors import WorkerError
+from agent.worker.model import ModelWorker
+from agent.worker.spawner import Spawner
+from tests import faulty_runtime
+from tests.faulty import ask, faulty_worker
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def spawner() -> Iterator[Spawner]:
+    spawner = Spawner()
+    yield spawner
+    spawner.close()
+
+
+@pytest.fixture
+def worker(spawner: Spawner) -> Iterator[ModelWorker]:
+    worker = faulty_worker(spawner)
+    yield worker
+    worker.close()
+
+
+def footprint() -> tuple[int, int]:
+    """Descriptors and child processes of this process."""
+    children = [child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()]
+    return len(list(Path("/proc/self/fd").iterdir())), len(children)
+
+
+def test_answers_a_request(worker: ModelWorker) -> None:
+    prediction = ask(worker, faulty_runtime.FINE).prediction
+    assert prediction is not None
+    assert prediction.class_ids.tolist() == [1]
+    assert prediction.scores.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (faulty_runtime.SEGFAULT, "SIGSEGV"),
+        (faulty_runtime.HANG, "no answer within 1.0 s"),
+        (faulty_runtime.LEAK, "more than its limit of 200 MB"),
+        (faulty_runtime.TRUNCATE, "failed: PermissionError"),
+        (faulty_runtime.GARBAGE, "garbage"),
+        (faulty_runtime.NAN, "a score is not finite"),
+        (faulty_runtime.RAISE, "RuntimeError: the operator did not feel like it"),
+        (faulty_runtime.CLOSE, "closed its channel"),
+    ],
+)
+def test_a_failing_model_costs_one_frame(spawner: Spawner, fault: int, says: str) -> None:
+    details: list[str] = []
+    worker = faulty_worker(spawner, lambda worker: details.append(str(worker.failure or "")))
+    try:
+        assert ask(worker, faulty_runtime.FINE).prediction is not None
+        assert ask(worker, fault).prediction is None
+        assert ask(worker, faulty_runtime.FINE).prediction is not None
+    finally:
+        worker.close()
+    assert worker.restarts == 1
+    assert any(says in detail for detail in details), details
+    assert not any("\n" in detail for detail in details)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+def test_signals(worker: ModelWorker, number: signal.Signals) -> None:
+    assert ask(worker, faulty_runtime.FINE).prediction is not None
+    assert worker.pid is not None
+    os.kill(worker.pid, number)
+    if number is signal.SIGSTOP:
+        assert ask(worker, faulty_runtime.FINE).prediction is None
+    wait_until(lambda: worker.restarts == 1, "the restart")
+    assert ask(worker, faulty_runtime.FINE).prediction is not None
+
+
+def test_failures_leave_nothing_behind(spawner: Spawner) -> None:
+    worker = faulty_worker(spawner)
+    ask(worker, faulty_runtime.FINE)
+    before = footprint()
+    for _ in range(5):
+        assert ask(worker, faulty_runtime.SEGFAULT).prediction is None
+        assert ask(worker, faulty_runtime.FINE).prediction is not None
+    assert footprint() == before
+    worker.close()
+    descriptors, children = footprint()
+    assert (descriptors, children) == (before[0] - 2, before[1] - 1)  # the channel, the slots' memory, the process
+
+
+def test_a_request_made_while_the_worker_restarts_reaches_the_new_one(worker: ModelWorker) -> None:
+    slot = worker.acquire(10)
+    assert slot is not None
+    assert ask(worker, faulty_runtime.SEGFAULT).prediction is None
+    worker.give_back(slot)
+    assert ask(worker, faulty_runtime.FINE).prediction is not None
+
+
+def test_a_command_that_does_one_thing_gives_up(spawner: Spawner) -> None:
+    worker = faulty_worker(spawner, path="segfault", restart=False)
+    try:
+        with pytest.raises(WorkerError, match="SIGSEGV"):
+            worker.spec(20)
+    finally:
+        worker.close()
+
+
+def test_no_orphan_when_the_agent_is_killed() -> None:
+    program = (
+        "import sys\n"
+        "from agent.worker.spawner import Spawner\n"
+        "from tests.faulty import faulty_worker\n"
+        "worker = faulty_worker(Spawner())\n"
+        "worker.spec(20)\n"
+        "print(worker.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agent:
+        assert agent.stdout is not None
+        orphan = Path(f"/proc/{int(agent.stdout.readline())}")
+        assert orphan.exists()
+        agent.kill()
+        agent.communicate()
+    wait_until(lambda: not orphan.exists() or "State:\tZ" in (orphan / "status").read_text(), "the orphan's end", 1.0)
