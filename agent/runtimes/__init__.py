@@ -52,7 +52,7 @@ class Runtime(Protocol):
         """Load the model; BundleError, one line, where the file is not a model that this library can run."""
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """Outputs in the order of `report.outputs`, views that may die with the next call."""
+        """Outputs in the order of `report.outputs`, arrays of their own: they are decoded beside the next call."""
 
     def close(self) -> None:
         """Free what the library holds."""

@@ -33,7 +33,7 @@ class LiteRt:
         )
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """Outputs are views of the interpreter's memory, dead at the next call."""
+        """See `Runtime`."""
         for i, array in enumerate(inputs):
             if array.shape != self._shapes[i]:
                 self._interpreter.resize_tensor_input(self._inputs[i], array.shape)
@@ -42,7 +42,7 @@ class LiteRt:
         for index, array in zip(self._inputs, inputs, strict=True):
             self._interpreter.set_tensor(index, array)
         self._interpreter.invoke()
-        return [self._interpreter.tensor(index)() for index in self._outputs]
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
 
     def close(self) -> None:
         """Free the interpreter."""

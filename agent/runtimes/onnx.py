@@ -64,7 +64,7 @@ class OnnxRuntime:
         )
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """Outputs are arrays of their own."""
+        """See `Runtime`."""
         outputs: Sequence[NDArray[Any]] = self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
         return outputs
 

@@ -1,9 +1,13 @@
 """The model worker's process: loads models and runs them on what lies in the shared slots. Run as a module by the spawner."""
 
 import os
+import select
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, NoReturn
 
 import msgspec
@@ -48,25 +52,20 @@ class Model:
             runs_ms.append((time.perf_counter() - start) * 1000)
         return max(runs_ms)
 
-    def infer(self, request: Infer) -> Inferred:
-        """Invoke, decode and suppress overlaps."""
-        inference_s = postprocess_s = 0.0
-        answers = []
-        for item in request.items:
-            inputs = [self._slots.array(request.slot, view.shape, view.dtype, view.offset) for view in item]
-            start = time.perf_counter()
-            outputs = self.runtime.run(inputs)
-            invoked = time.perf_counter()
-            answers.append(_arrays(self._predict(outputs, request.thresholds)))
-            inference_s += invoked - start
-            postprocess_s += time.perf_counter() - invoked
-        return Inferred(request.id, answers, inference_s * 1000, postprocess_s * 1000)
+    def inputs(self, request: Infer) -> list[list[NDArray[Any]]]:
+        """Each item's tensors, on the slot's memory."""
+        return [[self._slots.array(request.slot, view.shape, view.dtype, view.offset) for view in item] for item in request.items]
+
+    def answer(self, invoked: "Invoked") -> Inferred:
+        """Decode, and suppress overlaps."""
+        start = time.perf_counter()
+        thresholds = invoked.request.thresholds
+        answers = [_arrays(self._predict(outputs, thresholds)) for outputs in invoked.outputs]
+        return Inferred(invoked.request.id, answers, invoked.ms, (time.perf_counter() - start) * 1000)
 
     def _predict(self, outputs: Sequence[NDArray[Any]], thresholds: Thresholds) -> Prediction:
         found = self._head(outputs, thresholds)
-        if not isinstance(found, Detections):
-            return found[: thresholds.max_detections]
-        if thresholds.iou is None:
+        if not isinstance(found, Detections) or thresholds.iou is None:
             return found[: thresholds.max_detections]
         kept = nms(
             found.boxes,
@@ -77,6 +76,16 @@ class Model:
             max_detections=thresholds.max_detections,
         )
         return found[kept]
+
+
+@dataclass(frozen=True, slots=True)
+class Invoked:
+    """A request whose inference is done. outputs: of each item, arrays of their own."""
+
+    model: Model
+    request: Infer
+    outputs: list[Sequence[NDArray[Any]]]
+    ms: float
 
 
 def make_head(spec: HeadSpec, outputs: ModelOutputs) -> Head:
@@ -92,13 +101,28 @@ def _arrays(prediction: Prediction) -> Arrays:
 
 
 def serve(channel: socket.socket) -> NoReturn:
-    """Answer the agent's requests until it closes the channel."""
+    """Answer the agent's requests until it closes the channel. Decoding goes on in a second thread, beside the next inference."""
     decoder = msgspec.msgpack.Decoder(protocol.ToModelWorker)
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    invoked: SimpleQueue[Invoked] = SimpleQueue()
+    threading.Thread(target=guarded, args=(channel, lambda: postprocess(channel, invoked)), daemon=True).start()
     models: dict[int, Model] = {}
+    last: Invoked | None = None
     while True:
+        # Where the next request waits already, it is read first: the thread that decodes `last` would hold the interpreter's lock.
+        if last is not None and not poll.poll(0):
+            invoked.put(last)
+            last = None
         message, descriptor = protocol.receive(channel, decoder)
         if isinstance(message, Infer):
-            protocol.send(channel, models[message.model].infer(message))
+            model = models[message.model]
+            inputs = model.inputs(message)
+            if last is not None:
+                invoked.put(last)
+            start = time.perf_counter()
+            outputs = [model.runtime.run(item) for item in inputs]
+            last = Invoked(model, message, outputs, (time.perf_counter() - start) * 1000)
         elif isinstance(message, Load):
             start = time.perf_counter()
             models[message.model] = model = Model(message)
@@ -107,18 +131,30 @@ def serve(channel: socket.socket) -> NoReturn:
             protocol.send(channel, Ready(message.model, models[message.model].prepare(message, descriptor)))
 
 
-def main() -> None:
-    """Serve; what a model's file or tensors are guilty of is told before the end."""
-    channel = child.start()
+def postprocess(channel: socket.socket, invoked: "SimpleQueue[Invoked]") -> NoReturn:
+    """Answer what has been through its model, in order."""
+    while True:
+        job = invoked.get()
+        protocol.send(channel, job.model.answer(job))
+
+
+def guarded(channel: socket.socket, work: Callable[[], NoReturn]) -> None:
+    """Work until the agent has gone; what else ends it, a model's file or tensors, say, is told before the process ends."""
     try:
-        serve(channel)
-    except EOFError:
-        return
+        work()
+    except (EOFError, BrokenPipeError):
+        pass
     except (Reject, ValueError) as error:
         protocol.send(channel, Fault(" ".join(str(error).split()), rejected=True))
     except Exception as error:  # noqa: BLE001  a runtime may raise anything; the agent must be told what
         protocol.send(channel, Fault(f"{type(error).__name__}: {' '.join(str(error).split())}"))
     os._exit(1)  # no destructor of a runtime that has just failed
+
+
+def main() -> None:
+    """The process's first thread."""
+    channel = child.start()
+    guarded(channel, lambda: serve(channel))
 
 
 if __name__ == "__main__":

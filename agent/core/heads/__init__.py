@@ -48,5 +48,5 @@ class Head(Protocol):
     def __call__(self, tensors: Sequence[NDArray[Any]], thresholds: Thresholds) -> Prediction:
         """Predictions scoring at least `thresholds.score`, best first; boxes in pixels of the model's input.
 
-        tensors: in the order of `outputs.tensors`, views that die with the next inference: nothing returned may share their memory.
+        tensors: in the order of `outputs.tensors`.
         """

@@ -21,6 +21,11 @@ class YoloXOptions:
 
     strides: tuple[int, ...] = (8, 16, 32)
 
+    def __post_init__(self) -> None:
+        """ValueError for a stride that is no number of pixels."""
+        if not self.strides or min(self.strides) < 1:
+            raise ValueError(f"strides are pixels of the input to a cell, such as [8, 16, 32], not {list(self.strides)}")
+
 
 class YoloX:
     """One tensor [1, N, 5 + C]: for each cell x, y, width, height, objectness and C class scores, sigmoid applied to the last two.
