@@ -1,0 +1,369 @@
+"""The messages of the MQTT contract, version 1, as they stand in docs/mqtt.md and docs/schema.
+
+Every field is always written, except one whose default is UNSET. Units are suffixes: _ms, _s, _bytes, _c, _pct; instants: _at.
+"""
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, Struct, UnsetType
+from numpy.typing import NDArray
+
+from agent.core.types import Classes, Detections
+
+MAX_RESULT_BYTES = 64 * 1024
+
+SourceState = Literal["running", "connecting", "frozen", "black", "lost", "stopped"]
+SourceReason = Literal[
+    "ok",  # running
+    "starting",  # connecting: the first try
+    "open_failed",
+    "not_found",
+    "authentication",
+    "read_timeout",
+    "corrupt",
+    "ended",
+    "process_exited",  # the program that gives the frames
+    "worker_failed",  # the agent's own process that decodes
+    "same_picture",  # frozen
+    "black_picture",  # black
+    "stopped_by_agent",
+]
+ModelState = Literal["loading", "running", "restarting", "failed", "stopped"]
+Status = Literal["ok", "degraded", "failing"]
+ProblemCode = Literal[
+    "source_connecting",
+    "source_frozen",
+    "source_black",
+    "source_lost",
+    "source_stopped",
+    "model_loading",
+    "model_restarting",
+    "model_failed",
+    "delegate_unavailable",
+    "messages_dropped",
+    "clock_not_synced",
+]
+EventKind = Literal["source", "worker", "update", "config"]
+WorkerEvent = Literal["started", "crashed", "deadline", "memory", "protocol", "load"]
+EventCode = SourceState | WorkerEvent
+
+At = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+Milliseconds = Annotated[float, Meta(ge=0)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{12}$")]
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """v: version of the contract; a breaking change gets topics of its own."""
+
+    v: Literal[1] = 1
+
+
+class FrameSize(Struct, frozen=True, kw_only=True):
+    """Size of the source's frame in pixels."""
+
+    width: Count
+    height: Count
+
+
+class ResultModel(Struct, frozen=True, kw_only=True):
+    """The model that was asked. digest: the first 12 digits of its sha256."""
+
+    slot: str
+    name: str
+    version: str
+    digest: Digest
+
+
+class Latency(Struct, frozen=True, kw_only=True):
+    """Where the time went, in milliseconds: waiting for the worker, the three steps, and from capture to this message."""
+
+    wait: Milliseconds
+    preprocess: Milliseconds
+    inference: Milliseconds
+    postprocess: Milliseconds
+    total: Milliseconds
+
+
+class Detection(Struct, frozen=True, kw_only=True):
+    """One object. box: x1, y1, x2, y2 as fractions of the source's frame."""
+
+    label: str
+    class_id: Count
+    score: Ratio
+    box: tuple[Ratio, Ratio, Ratio, Ratio]
+
+
+class ClassScore(Struct, frozen=True, kw_only=True):
+    """One class of the whole picture."""
+
+    label: str
+    class_id: Count
+    score: Ratio
+
+
+class Result(Message, frozen=True, kw_only=True, tag_field="task"):
+    """What a model saw in one frame.
+
+    session: one start of the agent. seq: +1 a message of this pipeline in this session, so a gap is a loss.
+    frame_seq: +1 a captured frame. captured_at: by a clock that was set from the network if clock_synced.
+    truncated: only the best fit into the largest message.
+    """
+
+    id: str
+    device: str
+    pipeline: str
+    source: str
+    session: str
+    seq: Count
+    frame_seq: Count
+    captured_at: At
+    clock_synced: bool
+    backfilled: bool = False
+    truncated: bool = False
+    frame: FrameSize
+    model: ResultModel
+    latency_ms: Latency
+
+
+class DetectResult(Result, frozen=True, kw_only=True, tag="detect"):
+    """Objects, best first. counts: label to number, of all that were found, also of those that a truncated message leaves out."""
+
+    counts: dict[str, Count]
+    detections: tuple[Detection, ...]
+
+
+class ClassifyResult(Result, frozen=True, kw_only=True, tag="classify"):
+    """The likeliest classes, best first."""
+
+    classes: tuple[ClassScore, ...]
+
+
+AnyResult = DetectResult | ClassifyResult
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """Something that a person should look at. subject: the source, model or pipeline that it is about, else the device."""
+
+    code: ProblemCode
+    subject: str
+    since_at: At
+    detail: str
+
+
+class Host(Struct, frozen=True, kw_only=True):
+    """The computer. cpu_pct: of all cores, since the message before. memory_bytes: in use. null: this computer does not tell."""
+
+    cpu_pct: Annotated[float, Meta(ge=0, le=100)]
+    memory_bytes: Count
+    disk_free_bytes: Count | None
+    temperature_c: float | None
+    throttled: bool | None
+
+
+class Outbox(Struct, frozen=True, kw_only=True):
+    """Messages that wait on disk for the broker. dropped: since the start."""
+
+    messages: Count
+    bytes: Count
+    dropped: Count
+
+
+class Percentiles(Struct, frozen=True, kw_only=True):
+    """Of `latency_ms.total` since the message before."""
+
+    p50: Milliseconds
+    p95: Milliseconds
+    p99: Milliseconds
+
+
+class PipelineHealth(Struct, frozen=True, kw_only=True):
+    """fps: frames answered a second, since the message before; the counts are since the start. latency_ms: null without a frame."""
+
+    fps: Annotated[float, Meta(ge=0)]
+    frames_in: Count
+    frames_dropped: Count
+    results: Count
+    latency_ms: Percentiles | None
+
+
+class ModelHealth(Struct, frozen=True, kw_only=True):
+    """A model slot. delegate: what really runs it, null while it loads; delegate_requested: the first that was asked for."""
+
+    state: ModelState
+    restarts: Count
+    delegate_requested: str
+    delegate: str | None
+
+
+class Health(Message, frozen=True, kw_only=True):
+    """How the device is: every minute, and when something changes. failing: nothing comes out; degraded: something does not."""
+
+    device: str
+    at: At
+    session: str
+    status: Status
+    uptime_s: Annotated[float, Meta(ge=0)]
+    clock_synced: bool
+    problems: tuple[Problem, ...]
+    host: Host
+    outbox: Outbox | UnsetType = UNSET
+    pipelines: dict[str, PipelineHealth]
+    models: dict[str, ModelHealth]
+
+
+class Hardware(Struct, frozen=True, kw_only=True):
+    """The computer. model: null where it does not tell."""
+
+    model: str | None
+    arch: str
+    cores: Count
+    memory_bytes: Count
+
+
+class ModelInfo(Struct, frozen=True, kw_only=True):
+    """What a model slot held at the start. delegates: asked for, best first."""
+
+    name: str
+    version: str
+    digest: Digest
+    task: Literal["detect", "classify"]
+    delegates: tuple[str, ...]
+
+
+class PipelineInfo(Struct, frozen=True, kw_only=True):
+    """Which source a pipeline watches with which model slot."""
+
+    source: str
+    model: str
+
+
+class Info(Message, frozen=True, kw_only=True):
+    """What the device is, at its start. labels: its own, from its config. versions: name to version. sources: name to kind."""
+
+    device: str
+    at: At
+    session: str
+    versions: dict[str, str]
+    hardware: Hardware
+    labels: dict[str, str]
+    sources: dict[str, str]
+    models: dict[str, ModelInfo]
+    pipelines: dict[str, PipelineInfo]
+
+
+class SourceStatus(Message, frozen=True, kw_only=True):
+    """Whether a source gives pictures, and why not."""
+
+    state: SourceState
+    reason: SourceReason
+    since_at: At
+
+
+class PipelineState(Message, frozen=True, kw_only=True):
+    """What is in front of a camera now, debounced. counts: label to number; null, never 0, while live is false."""
+
+    live: bool
+    counts: dict[str, Count] | None
+    since_at: At
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """Something happened. subject: the source, model slot or file that it is about. detail: one line for people."""
+
+    device: str
+    at: At
+    kind: EventKind
+    subject: str
+    code: EventCode
+    detail: str
+
+
+AnyMessage = AnyResult | Health | Info | SourceStatus | PipelineState | Event
+
+_ENCODER = msgspec.json.Encoder()
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (Health, Info, SourceStatus, PipelineState, Event)
+}
+_RESULT_DECODER = msgspec.json.Decoder(AnyResult)
+
+
+def utc_text(utc_ns: int) -> str:
+    """An instant, in nanoseconds since 1970, as the messages have it: 2026-11-21T10:00:00.123Z."""
+    seconds, ns = divmod(utc_ns, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ns // 1_000_000:03d}Z"
+
+
+def result_id(device: str, pipeline: str, session: str, seq: int) -> str:
+    """The id of a result, unique for ever; a message that is sent again keeps it."""
+    return f"{device}.{pipeline}.{session}.{seq}"
+
+
+def detections_of(found: Detections, width: int, height: int, label: Callable[[int], str]) -> tuple[Detection, ...]:
+    """Detections in pixels of a `width` x `height` source frame as the message has them: fractions, clipped, 4 decimals.
+
+    Raises ValueError for a number that is not finite.
+    """
+    if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
+        raise ValueError("a detection's box or score is not a finite number")
+    boxes = _rounded(found.boxes / np.array((width, height, width, height), np.float64))
+    return tuple(
+        Detection(label=label(class_id), class_id=class_id, score=score, box=tuple(box))
+        for class_id, score, box in zip(found.class_ids.tolist(), _rounded(found.scores), boxes, strict=True)
+    )
+
+
+def classes_of(found: Classes, label: Callable[[int], str]) -> tuple[ClassScore, ...]:
+    """Classes as the message has them: scores with 4 decimals. Raises ValueError for a number that is not finite."""
+    if not np.isfinite(found.scores).all():
+        raise ValueError("a class's score is not a finite number")
+    return tuple(
+        ClassScore(label=label(class_id), class_id=class_id, score=score)
+        for class_id, score in zip(found.class_ids.tolist(), _rounded(found.scores), strict=True)
+    )
+
+
+def _rounded(values: NDArray[np.floating[Any]]) -> Any:
+    return values.astype(np.float64).clip(0, 1).round(4).tolist()
+
+
+def encode(message: Health | Info | SourceStatus | PipelineState | Event) -> bytes:
+    """The message as JSON. Raises ValueError where it breaks its own type: a NaN, a negative count, an unknown code."""
+    return _encode(message, _DECODERS[type(message)])
+
+
+def encode_result(result: AnyResult) -> bytes:
+    """The result as JSON of at most `MAX_RESULT_BYTES`: what does not fit is left out from the end, counts are kept.
+
+    Raises ValueError as `encode` does.
+    """
+    payload = _encode(result, _RESULT_DECODER)
+    return payload if len(payload) <= MAX_RESULT_BYTES else _encode(_truncated(result), _RESULT_DECODER)
+
+
+def _encode(message: AnyMessage, decoder: msgspec.json.Decoder[Any]) -> bytes:
+    # msgspec checks types when it decodes, not when it encodes, and writes NaN as null; decoding takes 2 µs for a common result
+    payload = _ENCODER.encode(message)
+    try:
+        same = decoder.decode(payload) == message
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{type(message).__name__} breaks its schema: {error}") from None
+    if not same:
+        raise ValueError(f"{type(message).__name__} has a number that is not finite")
+    return payload
+
+
+def _truncated(result: AnyResult) -> AnyResult:
+    field = "detections" if isinstance(result, DetectResult) else "classes"
+    items = getattr(result, field)
+    room = MAX_RESULT_BYTES - len(_ENCODER.encode(msgspec.structs.replace(result, **{field: (), "truncated": True})))
+    ends = list(accumulate(len(_ENCODER.encode(item)) + len(",") for item in items))
+    kept = bisect_right(ends, room + len(","))  # the last one has no comma
+    return msgspec.structs.replace(result, **{field: items[:kept], "truncated": True})

@@ -1,0 +1,38 @@
+"""Writes the JSON Schema of each message: python -m agent.publish.schema docs/schema"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.publish.messages import AnyResult, Event, Health, Info, PipelineState, SourceStatus
+
+SCHEMAS: dict[str, Any] = {
+    "result": AnyResult,
+    "health": Health,
+    "info": Info,
+    "source": SourceStatus,
+    "state": PipelineState,
+    "event": Event,
+}
+
+
+def json_schema(kind: Any) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a message type; unknown fields are allowed, since a later agent may add some."""
+    (schema,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    for component in components.values():
+        # msgspec requires what a reader must find, and may do without fields that have a default; the agent writes those too
+        component["required"] += [name for name, field in component["properties"].items() if "default" in field]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": components}
+
+
+def main(folder: Path) -> None:
+    """Write all of them into `folder`."""
+    for name, kind in SCHEMAS.items():
+        (folder / f"{name}.json").write_text(json.dumps(json_schema(kind), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
