@@ -1,0 +1,120 @@
+"""MODEL, as people say it, becomes a Bundle: a model file, a directory with a bundle.yaml, or name@version."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent import __version__
+from agent.bundles.content import runtime_of
+from agent.bundles.digest import canonical_manifest, digest
+from agent.bundles.labels import read_labels
+from agent.bundles.manifest import Manifest, read_manifest
+from agent.checked import NAME, suggest_file
+from agent.errors import BundleError, UsageError
+
+MANIFEST = "bundle.yaml"
+STORED = re.compile(rf"({NAME.pattern})@([0-9][^/\s]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model on disk. Its manifest may leave much open: `agent.bundles.resolve` decides that when the model is loaded.
+
+    digest: sha256 hex. model: the model file; runtime: a key of RUNTIMES. labels: None where no list is named.
+    place: what messages name, its bundle.yaml or the bare model file.
+    """
+
+    name: str
+    version: str
+    digest: str
+    model: Path
+    runtime: str
+    labels: tuple[str, ...] | None
+    labels_file: Path | None
+    manifest: Manifest
+    place: Path
+
+    @property
+    def bare(self) -> bool:
+        """Whether it is a model file without a manifest."""
+        return self.place == self.model
+
+
+def in_store(model: str) -> bool:
+    """Whether a MODEL is meant as name@version."""
+    return STORED.fullmatch(model) is not None and not os.path.exists(model)  # noqa: PTH110  never raises
+
+
+def open_bundle(model: str | Path, labels: str | Path | None = None) -> Bundle:
+    """Read a MODEL, without loading it. labels: a label list, for a bare model file.
+
+    Raises UsageError where there is no such file, BundleError where it cannot be used.
+    """
+    path = Path(model)
+    if in_store(str(model)):
+        raise BundleError(f"{model}: there is no store of bundles in this version yet; give a model file or a bundle's directory")
+    if not os.path.exists(path):  # noqa: PTH110  Path.exists raises for a name that is too long
+        raise UsageError(f"{path}: there is no such model file or bundle{suggest_file(path)}")
+    if path.is_dir():
+        path /= MANIFEST
+        if not path.is_file():
+            raise BundleError(f"{path.parent}: there is no {MANIFEST} in it; edge-agent model init MODEL-FILE writes one")
+    elif path.name != MANIFEST:
+        return _bare(path, None if labels is None else Path(labels))
+    if labels is not None:
+        raise UsageError(f"{path}: a label list goes with a bare model file; name it in {MANIFEST} instead")
+    return _from_directory(path)
+
+
+def _from_directory(place: Path) -> Bundle:
+    manifest, data = read_manifest(place)
+    least = manifest.requires.agent
+    if least is not None and _numbers(__version__) < _numbers(least.removeprefix(">=")):
+        raise BundleError(f"{place}: requires.agent: it needs an edge-agent {least}, this is {__version__}")
+    files = {name: _inside(place, name) for name in manifest.files()}
+    labels_file = files[manifest.labels] if manifest.labels else None
+    return _bundle(manifest, data, files, labels_file, place)
+
+
+def _bare(path: Path, labels_file: Path | None) -> Bundle:
+    if labels_file is not None and not labels_file.is_file():
+        raise UsageError(f"{labels_file}: there is no such label list")
+    manifest = Manifest(name=name_for(path), version="0.0.0", model=path.name, labels=labels_file.name if labels_file else None)
+    data = msgspec.to_builtins(Manifest(name=manifest.name, version=manifest.version, model=manifest.model))
+    files = {path.name: path} | ({f"labels/{labels_file.name}": labels_file} if labels_file else {})
+    return _bundle(manifest, data, files, labels_file, path)
+
+
+def _bundle(manifest: Manifest, data: dict[str, Any], files: dict[str, Path], labels_file: Path | None, place: Path) -> Bundle:
+    model = files[manifest.model]
+    runtime = runtime_of(model)
+    try:
+        sha256 = digest(canonical_manifest(data, files))
+    except OSError as error:
+        raise BundleError(f"{error.filename}: {error.strerror}") from None
+    labels = read_labels(labels_file) if labels_file else None
+    return Bundle(manifest.name, manifest.version, sha256, model, runtime, labels, labels_file, manifest, place)
+
+
+def _inside(place: Path, name: str) -> Path:
+    """A file of the bundle, which may lie nowhere but in its directory."""
+    root = place.parent.resolve()
+    path = place.parent / name
+    if Path(name).is_absolute() or not path.resolve().is_relative_to(root):
+        raise BundleError(f"{place}: {name} is not in the bundle's directory; put a copy there")
+    if not path.is_file():
+        raise BundleError(f"{place}: there is no {name} beside it{suggest_file(path)}")
+    return path
+
+
+def name_for(path: Path) -> str:
+    """A model's name from that of its file."""
+    return re.sub(r"[^a-z0-9_-]+", "-", path.stem.lower()).strip("-_")[:63] or "model"
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]

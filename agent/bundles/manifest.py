@@ -1,0 +1,153 @@
+"""bundle.yaml as msgspec Structs.
+
+python -m agent.bundles.manifest > docs/bundle.schema.json
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from agent.checked import Name, check, suggest
+from agent.core.heads import HEADS
+from agent.core.spec import Anchor, Color, Interpolation, Resize, Task
+from agent.document import Document, load_yaml, show
+from agent.errors import BundleError
+from agent.loading import load_class
+
+LATER_TASKS = ("segment", "keypoints", "anomaly", "regress", "embed")
+NOT_BUILT = "not built yet in this version; leave it out"
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Pixels = Annotated[int, Meta(ge=1, le=16384)]
+Positive = Annotated[float, Meta(gt=0)]
+Version = Annotated[
+    str,
+    Meta(
+        # semver.org, without build metadata
+        pattern=r"^(0|[1-9]\d{0,8})(\.(0|[1-9]\d{0,8})){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$",
+        description='a semantic version in quotes, such as "1.0.0"',
+    ),
+]
+LeastVersion = Annotated[str, Meta(pattern=r"^>=\d{1,9}(\.\d{1,9}){0,2}$", description='a least version, such as ">=1.0"')]
+
+
+class Input(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a picture becomes the model's input, see `agent.core.spec.InputSpec`; the tensor, then the head, decide what is left out.
+
+    size: [width, height]. mean, std: one number, or one a channel in the order of `color`, for pixels of 0 to 255.
+    """
+
+    size: tuple[Pixels, Pixels] | None = None
+    color: Color | None = None
+    resize: Resize | None = None
+    anchor: Anchor | None = None
+    pad: Annotated[int, Meta(ge=0, le=255)] | None = None
+    interpolation: Interpolation | None = None
+    mean: float | list[float] | None = None
+    std: Positive | list[Positive] | None = None
+
+
+class Nms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What pipelines keep unless they say otherwise, see `agent.core.spec.Thresholds`; the head decides what is left out."""
+
+    score: Fraction | None = None
+    iou: Fraction | None = None
+    class_agnostic: bool | None = None
+    max_detections: Annotated[int, Meta(ge=1, le=5000)] | None = None
+
+
+class Requires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """agent: its least version. memory_mb: what the model needs while it runs."""
+
+    agent: LeastVersion | None = None
+    memory_mb: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Golden(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A picture and what the model finds in it; boxes may differ down to an IoU of `iou`, scores by `score`."""
+
+    input: str
+    expect: str
+    iou: Fraction = 0.9
+    score: Fraction = 0.05
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model and how to use it. model, labels: files in the bundle's directory. head: its type and that type's own options."""
+
+    format: Literal[1] = 1
+    name: Name
+    version: Version
+    license: str | None = None
+    model: str
+    task: Task | None = None
+    labels: str | None = None
+    input: Input = Input()
+    head: dict[str, Any] | None = None
+    nms: Nms = Nms()
+    requires: Requires = Requires()
+    golden: list[Golden] = []
+    provenance: dict[str, str] = {}
+
+    def files(self) -> list[str]:
+        """Every file that it names."""
+        golden = [path for sample in self.golden for path in (sample.input, sample.expect)]
+        return list(dict.fromkeys([self.model, *([self.labels] if self.labels else []), *golden]))
+
+
+REFUSED = {
+    (Manifest, "variants"): "not built yet in this version; say model: FILE instead",
+    (Manifest, "max_latency_ms"): NOT_BUILT,
+}
+
+
+def read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
+    """A bundle.yaml, checked, and its data as they were written. BundleError with every problem, one a line."""
+    problems: list[str] = []
+    document = load_yaml(path, problems)
+    manifest = check(_without_later_tasks(document, problems), Manifest, problems, REFUSED) if document else None
+    if document and manifest and manifest.head is not None:
+        _check_head(document, manifest.head, problems)
+    if problems or document is None or manifest is None:
+        raise BundleError("\n".join(problems))
+    return manifest, document.data if isinstance(document.data, dict) else {}
+
+
+def _without_later_tasks(document: Document, problems: list[str]) -> Document:
+    data = document.data
+    if not isinstance(data, dict) or data.get("task") not in LATER_TASKS:
+        return document
+    problems.append(document.problem(("task",), f"{data['task']} is not built yet in this version; only detect and classify are"))
+    return replace(document, data={key: value for key, value in data.items() if key != "task"})
+
+
+def _check_head(document: Document, head: dict[str, Any], problems: list[str]) -> None:
+    type_, options = head.get("type"), {key: value for key, value in head.items() if key != "type"}
+    if not isinstance(type_, str) or type_ not in HEADS:
+        got = f", got {show(type_)}{suggest(type_, HEADS)}" if "type" in head else ""
+        problems.append(document.problem(("head", "type"), f"expected one of {', '.join(HEADS)}{got}"))
+    else:
+        check(replace(document, data=options), load_class(HEADS[type_]).Options, problems, under=("head",))
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of bundle.yaml, for editors."""
+    schema = msgspec.json.schema(Manifest)
+    schema["$defs"]["Manifest"]["properties"]["head"] = {"anyOf": [_head_schema(type_) for type_ in HEADS]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "edge-agent's bundle.yaml", **schema}
+
+
+def _head_schema(type_: str) -> dict[str, Any]:
+    (_, components) = msgspec.json.schema_components([load_class(HEADS[type_]).Options])
+    (options,) = components.values()
+    properties = {"type": {"const": type_}, **options["properties"]}
+    return {"type": "object", "properties": properties, "required": ["type"], "additionalProperties": False}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

@@ -1,0 +1,88 @@
+"""edge-agent check: would this config run, and if not, why not? Loads every model once; asks no camera and no broker."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.bundles.load import open_bundle
+from agent.bundles.resolve import resolve
+from agent.checked import suggest
+from agent.config import Config, load_config
+from agent.core.spec import ModelSpec
+from agent.document import show
+from agent.errors import AgentError
+from agent.pipeline.config import ModelConfig
+from agent.runtimes import ModelReport, RuntimeOptions
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+EXAMPLES = """examples:
+  edge-agent check config.yaml
+  edge-agent check /etc/edge-agent/config.yaml     with the files of /etc/edge-agent/config.d over it
+
+exit status: 0 it would run, 1 a model is wrong, 2 the config is wrong"""
+
+
+def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "check",
+        help="check a config and the models that it names",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what would run; ConfigError lists every problem of the config. 1 where a model is wrong."""
+    config = load_config(args.config)
+    print(f"device    {config.device_id}")
+    print(f"mqtt      {config.mqtt.host}:{config.mqtt.port}{', TLS' if config.mqtt.tls else ''}")
+    specs = {name: _checked(name, slot) for name, slot in config.models.items()}
+    for line in _summary(config, specs):
+        print(line)
+    return 1 if None in specs.values() else 0
+
+
+def _checked(name: str, slot: ModelConfig) -> ModelSpec | None:
+    from agent.worker.inspect import inspect_model  # noqa: PLC0415  a wrong config is told without importing the worker
+
+    try:
+        bundle = open_bundle(slot.bundle, slot.labels)
+        options = RuntimeOptions(slot.threads or 1, tuple(slot.delegates), slot.graph_optimization)
+        report = inspect_model(bundle.model, bundle.runtime, options)
+        spec = resolve(bundle, report)
+    except AgentError as error:
+        for line in str(error).splitlines():
+            print(f"edge-agent: models.{name}: {line}", file=sys.stderr)
+        return None
+    for line in _model_lines(name, spec, report):
+        print(line)
+    return spec
+
+
+def _model_lines(name: str, spec: ModelSpec, report: ModelReport) -> Iterator[str]:
+    width, height = spec.input.size
+    labels = f"{len(spec.labels)} labels" if spec.labels else "no labels"
+    what = f"{spec.task} by {spec.head.type}, {width}x{height}, {labels}"
+    yield f"model     {name}: {spec.name} {spec.version}, {what}, on {report.delegate}"
+    for delegate, why in report.refused.items():
+        yield f"          delegate {delegate} cannot be had: {why}"
+
+
+def _summary(config: Config, specs: dict[str, ModelSpec | None]) -> Iterator[str]:
+    for name, source in config.sources.items():
+        unused = "" if any(p.source == name for p in config.pipelines.values()) else " (no pipeline takes it)"
+        yield f"source    {name}: {source.__struct_config__.tag}{unused}"
+    for name, pipeline in config.pipelines.items():
+        yield f"pipeline  {name}: {pipeline.source} -> {pipeline.model} -> results/{name}"
+        spec = specs[pipeline.model]
+        for label in pipeline.labels or []:
+            if spec is not None and label not in spec.labels:
+                yield f"          {spec.name} has no label {show(label)}{suggest(label, spec.labels)}"

@@ -1,0 +1,105 @@
+"""What a model file tells of itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.bundles.metadata import FileFacts, read_facts
+from agent.runtimes.tflite_metadata import SUMMARY, read_tflite_metadata
+
+NAMES = {0: "person", 1: "traffic light"}
+ULTRALYTICS = {"description": "Ultralytics YOLOv8n", "author": "Ultralytics", "license": "AGPL-3.0", "task": "detect", "stride": 32}
+EXPORTED = {**ULTRALYTICS, "imgsz": [480, 640], "names": NAMES}
+
+
+def test_ultralytics_in_onnx() -> None:
+    facts = read_facts({key: str(value) for key, value in EXPORTED.items()}, "onnxruntime")
+    assert facts.head == "yolo"
+    assert facts.head_options == {"box": "xywh_pixels"}
+    assert facts.labels == ("person", "traffic light")
+    assert facts.size == (640, 480)
+    assert facts.input["resize"] == "letterbox"
+    assert (facts.license, facts.description) == ("AGPL-3.0", "Ultralytics YOLOv8n")
+
+
+@pytest.mark.parametrize("metadata", [{"temp_meta.txt": str(EXPORTED)}, {"metadata.json": json.dumps(EXPORTED)}])
+def test_ultralytics_in_tflite(metadata: dict[str, str]) -> None:
+    facts = read_facts({**metadata, SUMMARY: '{"labels": "temp_meta.txt", "color": "rgb"}'}, "litert")
+    assert facts.head_options == {"box": "xywh_normalized"}
+    assert facts.labels == ("person", "traffic light")
+    assert facts.size == (640, 480)
+
+
+def test_other_tasks_of_ultralytics() -> None:
+    classify = read_facts({"task": "classify", "names": str(NAMES)}, "onnxruntime")
+    assert (classify.head, classify.input["resize"], classify.head_options) == ("classify", "crop", {})
+    segment = read_facts({"task": "segment", "names": str(NAMES)}, "onnxruntime")
+    assert (segment.task, segment.head, segment.input) == ("segment", None, {})
+
+
+def test_tflite_metadata() -> None:
+    summary = {"color": "rgb", "mean": [127.5], "std": [127.5], "labels": "l.txt", "description": "Says\nwhat it sees"}
+    facts = read_facts({SUMMARY: json.dumps(summary), "l.txt": "a\nb\n", "labels2.txt": "c"}, "litert")
+    assert facts.labels == ("a", "b")
+    assert facts.input == {"color": "rgb", "mean": [127.5], "std": [127.5]}
+    assert facts.description == "Says what it sees"
+
+
+def test_a_label_list_alone() -> None:
+    assert read_facts({"imagenet_labels.txt": "a\nb"}, "litert") == FileFacts(labels=("a", "b"))
+    assert read_facts({"labels.txt": "a", "more_labels.txt": "b"}, "litert") == FileFacts()
+    assert read_facts({}, "litert") == FileFacts()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "{0: 'a', 2: 'b'}",
+        "{0: 1}",
+        "[",
+        "-" * 100_000 + "1",
+        "(" * 5000,
+        "1",
+        "[]",
+        "['a\\n']",
+        "x" * 5_000_000,
+    ],
+)
+def test_names_that_make_no_sense_are_not_said(names: str) -> None:
+    assert read_facts({"task": "detect", "names": names}, "litert").labels is None
+
+
+@pytest.mark.parametrize("imgsz", ["416", "[416]", "[0, 0]", "[1e9, 1]", "'x'", "[99999, 1]"])
+def test_sizes_that_make_no_sense_are_not_said(imgsz: str) -> None:
+    assert read_facts({"task": "detect", "names": "{}", "imgsz": imgsz}, "litert").size is None
+
+
+@given(
+    st.dictionaries(st.sampled_from(["task", "names", "imgsz", "metadata.json", "temp_meta.txt", SUMMARY, "labels.txt"]), st.text())
+)
+def test_anything_can_stand_there(metadata: dict[str, str]) -> None:
+    assert isinstance(read_facts(metadata, "litert"), FileFacts)
+
+
+VALUE = st.recursive(
+    st.none() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(st.dictionaries(st.sampled_from(["task", "names", "imgsz", "license", "labels", "mean", "std", "color"]), VALUE))
+def test_any_values_can_stand_there(data: dict[str, object]) -> None:
+    for name in ("metadata.json", SUMMARY):
+        assert isinstance(read_facts({name: json.dumps(data)}, "litert"), FileFacts)
+
+
+def test_real_files(data: Path) -> None:
+    facts = read_facts(read_tflite_metadata(data / "models/detect/yolov8n_int8_416.tflite"), "litert")
+    assert (facts.origin, facts.head, facts.size) == ("Ultralytics", "yolo", (416, 416))
+    assert facts.labels is not None
+    assert (len(facts.labels), facts.labels[79]) == (80, "toothbrush")
+    facts = read_facts(read_tflite_metadata(data / "models/classify/mobilenet_v2_1.0_224_quant.tflite"), "litert")
+    assert facts.labels is not None
+    assert (len(facts.labels), facts.labels[1], facts.input["mean"]) == (1001, "tench, Tinca tinca", [127.5])
