@@ -1,0 +1,188 @@
+"""The composition root: makes the parts of a config and ties them together, starts them, and stops them in order."""
+
+import logging
+import signal
+import threading
+from collections import Counter
+from dataclasses import asdict
+from functools import partial
+
+from agent import __version__
+from agent.config import Config
+from agent.errors import WorkerError
+from agent.health.host import Host, clock_synced, hardware, versions
+from agent.pipeline import clock
+from agent.pipeline.mailbox import Mailbox
+from agent.pipeline.models import make_worker
+from agent.pipeline.pipeline import Pipeline
+from agent.pipeline.reporter import HealthReporter, Parts
+from agent.pipeline.results import Origin
+from agent.pipeline.session import next_session
+from agent.pipeline.source import SourceLoop, SourceStatus
+from agent.pipeline.state import StatePublisher
+from agent.pipeline.streams import is_live, open_stream
+from agent.publish import messages
+from agent.publish.messages import Event, EventCode, EventKind, Hardware, Info, ModelInfo, PipelineInfo, encode, utc_text
+from agent.publish.mqtt import MqttPublisher
+from agent.publish.topics import Topics
+from agent.worker.model import ModelWorker
+from agent.worker.spawner import Spawner
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 2.0  # for the broker to acknowledge the last messages; with the pipelines' drain well within 5 s of SIGTERM
+LOOK_S = 0.5
+PACKAGES = ("ai-edge-litert", "onnxruntime", "opencv-python-headless", "numpy", "paho-mqtt")
+HELD_PER_PIPELINE = 3  # frames: one in its mailbox, one being preprocessed, one on its way to it
+
+
+class App:
+    """The agent, from a config to its end. `run` is called once, on the main thread."""
+
+    def __init__(self, config: Config, *, show_native_messages: bool = False) -> None:
+        """Raises AgentError where a bundle, a certificate or the state's folder cannot be used."""
+        self._config = config
+        self._stop = threading.Event()
+        self._broken = threading.Event()
+        self._session = next_session(config.state_dir)
+        self._topics = Topics(config.mqtt.topic_prefix, config.device_id)
+        self._publisher = MqttPublisher(
+            config.mqtt, self._topics, password=config.mqtt_password, on_state=lambda *_: self._health.poke()
+        )
+        self._host = Host(config.state_dir)
+        self._spawner = Spawner(show_stderr=show_native_messages)
+        users = Counter(pipeline.model for pipeline in config.pipelines.values())
+        self._models = {
+            name: make_worker(name, slot, max(2, users[name]), self._spawner, self._model_changed)
+            for name, slot in config.models.items()
+        }
+        self._states: dict[str, StatePublisher] = {}
+        self._pipelines = {name: self._make_pipeline(name, users) for name in config.pipelines}
+        self._sources = {name: self._make_source(name) for name in config.sources}
+        parts = Parts(self._sources, self._models, self._pipelines, self._host.read, clock_synced, lambda: self._publisher.dropped)
+        self._health = HealthReporter(parts, config.device_id, self._session, self._publisher, self._topics.health)
+
+    def run(self) -> int:
+        """Run until SIGTERM, SIGINT or the end of all sources; returns the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: self._stop.set())
+        threading.excepthook = self._thread_broke
+        log.info("edge-agent %s as %s, session %s", __version__, self._config.device_id, self._session)
+        self._start()
+        while not (self._stop.wait(LOOK_S) or self._finished()):
+            pass
+        self._shut_down()
+        if all(worker.state == "failed" for worker in self._models.values()):
+            return 1
+        return 1 if self._broken.is_set() else 0
+
+    def _start(self) -> None:
+        self._publisher.start()
+        for worker in self._models.values():
+            worker.start()
+        for source in self._sources.values():
+            source.start()
+        for pipeline in self._pipelines.values():
+            pipeline.start()
+        self._health.start()
+
+    def _finished(self) -> bool:
+        """Whether nothing more can come: every source has ended, or every model has turned out not to run."""
+        ended = all(source.status.state == "stopped" for source in self._sources.values())
+        failed = all(worker.state == "failed" for worker in self._models.values())
+        return ended or failed
+
+    def _shut_down(self) -> None:
+        for source in self._sources.values():
+            source.stop()
+        for pipeline in self._pipelines.values():
+            pipeline.join()
+        self._health.stop()
+        for worker in self._models.values():
+            worker.close()
+        self._publisher.stop(FLUSH_S)
+        self._spawner.close()
+        log.info("stopped")
+
+    def _thread_broke(self, broke: threading.ExceptHookArgs) -> None:
+        """A defect in any thread ends the agent: systemd starts it afresh."""
+        name = broke.thread.name if broke.thread else "?"
+        log.critical("defect in thread %s", name, exc_info=(broke.exc_type, broke.exc_value, broke.exc_traceback))  # type: ignore[arg-type]  # the value may be None in name only
+        self._broken.set()
+        self._stop.set()
+
+    def _make_pipeline(self, name: str, users: Counter[str]) -> Pipeline:
+        config = self._config.pipelines[name]
+        state = self._states[name] = StatePublisher(self._publisher, self._topics.state(name))
+        return Pipeline(
+            Origin(self._config.device_id, self._session, name, config.model),
+            config,
+            Mailbox(live=is_live(self._config.sources[config.source])),
+            self._models[config.model],
+            # Alone, it keeps a second frame ready; several take turns.
+            in_flight=2 if users[config.model] == 1 else 1,
+            publisher=self._publisher,
+            topic=self._topics.results(name),
+            clock_synced=clock_synced,
+            on_counts=state.seen,
+        )
+
+    def _make_source(self, name: str) -> SourceLoop:
+        config = self._config.sources[name]
+        mailboxes = [pipeline.mailbox for pipeline in self._pipelines.values() if pipeline.config.source == name]
+        held = HELD_PER_PIPELINE * max(1, len(mailboxes))
+        return SourceLoop(name, config, partial(open_stream, self._spawner, name, config, held), mailboxes, self._source_changed)
+
+    def _source_changed(self, name: str, status: SourceStatus) -> None:
+        since = utc_text(clock.now()[1])
+        message = messages.SourceStatus(state=status.state, reason=status.reason, since_at=since)
+        self._publisher.publish(self._topics.source(name), encode(message), qos=1, retain=True)
+        for pipeline in self._pipelines.values():
+            if pipeline.config.source == name:
+                self._states[pipeline.name].set_live(status.state == "running")
+        if status.state != "connecting":
+            self._event("source", name, status.state, status.detail or status.reason)
+        self._health.poke()
+
+    def _model_changed(self, worker: ModelWorker) -> None:
+        failure = worker.failure
+        if worker.state == "running":
+            self._publish_info()
+            log.info("model %s runs on %s", worker.name, worker.report.delegate if worker.report else "?")
+            self._event("worker", worker.name, "started", "")
+        elif failure is not None:
+            log.error("%s", failure)
+            self._event("worker", worker.name, failure.kind if isinstance(failure, WorkerError) else "load", str(failure))
+        self._health.poke()
+
+    def _event(self, kind: EventKind, subject: str, code: EventCode, detail: str) -> None:
+        at = utc_text(clock.now()[1])
+        event = Event(device=self._config.device_id, at=at, kind=kind, subject=subject, code=code, detail=detail)
+        self._publisher.publish(self._topics.events(kind), encode(event), qos=1)
+
+    def _publish_info(self) -> None:
+        """What the device is: again each time that a model turns out to run."""
+        config = self._config
+        specs = {name: worker.known_spec for name, worker in self._models.items()}
+        info = Info(
+            device=config.device_id,
+            at=utc_text(clock.now()[1]),
+            session=self._session,
+            versions={"edge-agent": __version__, **versions(PACKAGES)},
+            hardware=Hardware(**asdict(hardware())),
+            labels=config.device_labels,
+            sources={name: str(source.__struct_config__.tag) for name, source in config.sources.items()},
+            models={
+                name: ModelInfo(
+                    name=spec.name,
+                    version=spec.version,
+                    digest=spec.digest[:12],
+                    task=spec.task,
+                    delegates=tuple(config.models[name].delegates),
+                )
+                for name, spec in specs.items()
+                if spec is not None
+            },
+            pipelines={name: PipelineInfo(source=p.source, model=p.model) for name, p in config.pipelines.items()},
+        )
+        self._publisher.publish(self._topics.info, encode(info), qos=1, retain=True)

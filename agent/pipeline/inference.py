@@ -1,0 +1,74 @@
+"""A frame's way through a model: preprocessed into a slot of its worker, its prediction mapped back onto the picture."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from agent.core.preprocess import Preprocessor
+from agent.core.spec import ModelSpec, Thresholds
+from agent.core.types import Detections, Frame, Prediction
+from agent.pipeline.config import PipelineConfig
+from agent.worker.model import InputSlot, ModelWorker, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class FrameInfo:
+    """What is kept of a frame while its pixels' memory is used again."""
+
+    source: str
+    name: str
+    seq: int
+    mono_ns: int
+    utc_ns: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model saw in a frame. prediction: boxes in pixels of the frame; None where the worker failed. Durations in ms."""
+
+    frame: FrameInfo
+    prediction: Prediction | None
+    preprocess_ms: float
+    inference_ms: float
+    postprocess_ms: float
+
+
+class Inference:
+    """One pipeline's access to a model; for one thread."""
+
+    def __init__(self, worker: ModelWorker, spec: ModelSpec, thresholds: Thresholds) -> None:
+        self._worker = worker
+        self._thresholds = thresholds
+        self._preprocess = Preprocessor(spec.input, spec.tensor)
+
+    def submit(self, slot: InputSlot, frame: Frame, done: Callable[[Answer], None]) -> None:
+        """Preprocess into an acquired slot and ask the model; `done` is called on the worker's thread."""
+        start = time.perf_counter()
+        try:
+            geometry = self._preprocess(frame, slot.input)
+        except BaseException:
+            self._worker.give_back(slot)
+            raise
+        preprocess_ms = (time.perf_counter() - start) * 1000
+        info = FrameInfo(frame.source, frame.name, frame.seq, frame.mono_ns, frame.utc_ns, frame.width, frame.height)
+
+        def finish(outcome: Outcome) -> None:
+            found = outcome.prediction
+            if isinstance(found, Detections):
+                found = Detections(geometry.to_source(found.boxes), found.scores, found.class_ids)
+            done(Answer(info, found, preprocess_ms, outcome.inference_ms, outcome.postprocess_ms))
+
+        self._worker.submit(slot, self._thresholds, finish)
+
+
+def thresholds_for(spec: ModelSpec, config: PipelineConfig) -> Thresholds:
+    """A pipeline's thresholds over its model's. Its cap applies after its label filter, so the model may find more than that."""
+    own = spec.thresholds
+    return replace(
+        own,
+        score=own.score if config.score is None else config.score,
+        iou=own.iou if config.iou is None else config.iou,
+        max_detections=max(own.max_detections, config.max_detections or 0),
+    )
