@@ -1,4 +1,4 @@
-"""The YAML in the docs is YAML that the agent takes, and the docs explain every key that it takes."""
+"""The YAML in the docs and in device_configs is YAML that the agent takes, and the docs explain every key that it takes."""
 
 import re
 from collections.abc import Iterator
@@ -39,7 +39,9 @@ def named(data: object) -> Iterator[str]:
                 yield from named(value)
 
 
-@pytest.mark.parametrize("text", blocks("config.md"))
+@pytest.mark.parametrize(
+    "text", [*blocks("config.md"), *(path.read_text() for path in (DOCS / "../device_configs").glob("*.yaml"))]
+)
 def test_configs(text: str, tmp_path: Path) -> None:
     env = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "1883") | {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
     problems: list[str] = []
