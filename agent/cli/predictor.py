@@ -1,0 +1,116 @@
+"""What `edge-agent predict` does."""
+
+import argparse
+import queue
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.config import source_from
+from agent.core.spec import ModelSpec
+from agent.core.types import Classes, Frame, Prediction
+from agent.errors import UsageError, WorkerError
+from agent.health.host import clock_synced
+from agent.pipeline.config import ModelConfig, PipelineConfig
+from agent.pipeline.filters import Filter, counts
+from agent.pipeline.inference import Answer, Inference, thresholds_for
+from agent.pipeline.models import make_worker
+from agent.pipeline.results import Origin, make_result
+from agent.pipeline.streams import FrameStream, open_stream
+from agent.publish.messages import encode_result
+from agent.worker.model import ModelWorker
+from agent.worker.spawner import Spawner
+
+if TYPE_CHECKING:
+    from agent.cli.album import Album
+
+ANSWER_S = 600.0  # the worker's own deadlines come first
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Predict on every source in turn. args: as `agent.cli.predict` parses them. AgentError at the first failure."""
+    model = ModelConfig(bundle=args.model, labels=args.labels, threads=args.threads, delegates=args.delegate)
+    pipeline = PipelineConfig(source="", model="", score=args.score, iou=args.iou, max_detections=args.max_detections)
+    with ExitStack() as stack:
+        spawner = stack.enter_context(closing(Spawner()))
+        worker = stack.enter_context(closing(make_worker("model", model, 1, spawner, restart=False)))
+        worker.start()
+        spec = worker.spec(ANSWER_S)
+        if spec is None:
+            raise WorkerError(f"{args.model}: not loaded within {ANSWER_S:.0f} s", "deadline")
+        predictor = Predictor(worker, spec, pipeline)
+        album = stack.enter_context(closing(_album(args.save))) if args.save else None
+        for text in args.sources:
+            stream = _stream(spawner, text)
+            for frame, answer, prediction in predictor.run(stream):
+                print(predictor.json(answer, prediction) if args.json else predictor.line(answer, prediction), flush=True)
+                if album:
+                    album.add(frame, prediction, spec, stream.fps)
+
+
+class Predictor:
+    """Asks a model about one frame after the other."""
+
+    def __init__(self, worker: ModelWorker, spec: ModelSpec, config: PipelineConfig) -> None:
+        self._worker = worker
+        self._spec = spec
+        self._inference = Inference(worker, spec, thresholds_for(spec, config))
+        self._filter = Filter(spec, config)
+        self._answers: queue.Queue[Answer] = queue.Queue()
+        self._seq = 0
+
+    def run(self, stream: FrameStream) -> Iterator[tuple[Frame, Answer, Prediction]]:
+        """Every frame, what became of it, and what the filters leave of that. AgentError where source or worker fails."""
+        with closing(stream):
+            while (frame := stream.read()) is not None:
+                slot = self._worker.acquire(ANSWER_S)
+                if slot is None:
+                    raise WorkerError("the model's worker has no free slot", "deadline")
+                self._inference.submit(slot, frame, self._answers.put)
+                answer = self._answers.get(timeout=ANSWER_S)
+                if answer.prediction is None:
+                    self._worker.acquire(ANSWER_S)  # raises what the worker died of
+                    raise WorkerError("the model's worker failed", "crashed")
+                yield frame, answer, self._filter(answer.prediction)
+
+    def line(self, answer: Answer, prediction: Prediction) -> str:
+        """For people: the frame, how long the model took, and what it saw where, in pixels."""
+        place = answer.frame.name or f"{answer.frame.source} {answer.frame.seq}"
+        return f"{place}  {answer.inference_ms:.1f} ms  {', '.join(self._things(prediction)) or 'nothing'}"
+
+    def json(self, answer: Answer, prediction: Prediction) -> str:
+        """For programs: a line as D/results/P has it."""
+        self._seq += 1
+        origin = Origin("predict", "0", "predict", "predict")
+        total_ms = (time.monotonic_ns() - answer.frame.mono_ns) / 1e6
+        found = counts(prediction, self._spec)
+        result = make_result(
+            origin, self._spec, answer, prediction, found, seq=self._seq, total_ms=total_ms, clock_synced=clock_synced()
+        )
+        return encode_result(result).decode()
+
+    def _things(self, prediction: Prediction) -> Iterator[str]:
+        for i, (class_id, score) in enumerate(zip(prediction.class_ids.tolist(), prediction.scores.tolist(), strict=True)):
+            name = f"{self._spec.label(class_id)} {score:.2f}"
+            if isinstance(prediction, Classes):
+                yield name
+            else:
+                x1, y1, x2, y2 = prediction.boxes[i].round().astype(int).tolist()
+                yield f"{name} [{x1} {y1} {x2} {y2}]"
+
+
+def _stream(spawner: Spawner, text: str) -> FrameStream:
+    try:
+        config = source_from(text)
+    except ValueError as error:
+        raise UsageError(f"predict: {error}") from None
+    name = Path(text).name if "://" not in text else text.partition("://")[0]  # a URL may hold a password
+    return open_stream(spawner, name, config, held=1, first_seq=0)
+
+
+def _album(folder: Path) -> "Album":
+    from agent.cli.album import Album  # noqa: PLC0415  only where pictures are saved
+
+    return Album(folder)
