@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 FLUSH_S = 2.0  # for the broker to acknowledge the last messages; with the pipelines' drain well within 5 s of SIGTERM
 LOOK_S = 0.5
 PACKAGES = ("ai-edge-litert", "onnxruntime", "opencv-python-headless", "numpy", "paho-mqtt")
-HELD_PER_PIPELINE = 3  # frames: one in its mailbox, one being preprocessed, one on its way to it
 
 
 class App:
@@ -130,7 +129,7 @@ class App:
     def _make_source(self, name: str) -> SourceLoop:
         config = self._config.sources[name]
         mailboxes = [pipeline.mailbox for pipeline in self._pipelines.values() if pipeline.config.source == name]
-        held = HELD_PER_PIPELINE * max(1, len(mailboxes))
+        held = 2 * len(mailboxes) + 1  # one in each mailbox, one that each pipeline preprocesses, one on its way
         return SourceLoop(name, config, partial(open_stream, self._spawner, name, config, held), mailboxes, self._source_changed)
 
     def _source_changed(self, name: str, status: SourceStatus) -> None:
@@ -148,12 +147,19 @@ class App:
         failure = worker.failure
         if worker.state == "running":
             self._publish_info()
-            log.info("model %s runs on %s", worker.name, worker.report.delegate if worker.report else "?")
+            self._tell_delegate(worker)
             self._event("worker", worker.name, "started", "")
         elif failure is not None:
             log.error("%s", failure)
             self._event("worker", worker.name, failure.kind if isinstance(failure, WorkerError) else "load", str(failure))
         self._health.poke()
+
+    def _tell_delegate(self, worker: ModelWorker) -> None:
+        """Say what really runs a model: libraries fall back without a word."""
+        if worker.report is not None:
+            for delegate, why in worker.report.refused.items():
+                log.warning("model %s: delegate %s is not to be had: %s", worker.name, delegate, why)
+            log.info("model %s runs on %s", worker.name, worker.report.delegate)
 
     def _event(self, kind: EventKind, subject: str, code: EventCode, detail: str) -> None:
         at = utc_text(clock.now()[1])

@@ -26,6 +26,8 @@ class FaultyRuntime:
         del options
         if path == "segfault":
             _segfault()
+        if path == "hang":
+            time.sleep(1000)
         self.report = ModelReport(
             inputs=(TensorSpec("picture", (1, SIDE, SIDE, 3), "uint8", layout="NHWC"),),
             outputs=(TensorSpec("scores", (1, CLASSES), "float32"),),

@@ -1,6 +1,6 @@
 """A captured picture becomes a model's input, written straight into the tensor's memory; boxes find the way back.
 
-The only file of the core that uses OpenCV. It runs on one thread: the caller has set `cv2.setNumThreads(1)`.
+The only file of the core that uses OpenCV, and on one thread: the other cores belong to inference.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from agent.core.spec import Color, InputSpec
 from agent.core.types import Frame, PixelFormat, TensorSpec
+
+cv2.setNumThreads(1)
 
 U8 = NDArray[np.uint8]
 Index = tuple[Any, ...]  # of numpy

@@ -20,7 +20,7 @@ from agent.worker.model import ModelWorker
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.2  # how often a waiting pipeline sees whether it is to stop
-DRAIN_S = 3.0  # for frames that are under way when a pipeline ends
+DRAIN_S = 1.5  # for frames that are under way when a pipeline ends
 
 
 class Pipeline:

@@ -74,15 +74,15 @@ class _Request:
     done: Callable[[Outcome], None]
 
 
-def load_model(spawner: Spawner, name: str, file: ModelFile) -> tuple[Process, Loaded]:
-    """A worker that has loaded a model. BundleError where the file is at fault, WorkerError where the worker fails."""
-    process = Process(spawner, "agent.worker.model_child", name, _decoder, file.memory_limit_bytes)
-    try:
-        process.send(Load(0, file.runtime, file.path, file.options))
-        return process, _wait(process, Loaded, f"loading {file.path}")
-    except BaseException:
-        process.end()
-        raise
+def start_process(spawner: Spawner, name: str, file: ModelFile) -> Process:
+    """A model worker that has nothing loaded yet."""
+    return Process(spawner, "agent.worker.model_child", name, _decoder, file.memory_limit_bytes)
+
+
+def load_model(process: Process, file: ModelFile) -> ModelReport:
+    """Load a model in a worker. BundleError where the file is at fault, WorkerError where the worker fails."""
+    process.send(Load(0, file.runtime, file.path, file.options))
+    return _wait(process, Loaded, f"loading {file.path}").report
 
 
 def _wait(process: Process, kind: type[Answer], doing: str) -> Answer:
@@ -136,9 +136,10 @@ class ModelWorker:
         self._on_change = on_change
         self._restart = restart
         self._changed = threading.Condition()  # guards what follows
-        self._closing = False
+        self._closing = threading.Event()
         self._given_up: AgentError | None = None
-        self._process: Process | None = None
+        self._process: Process | None = None  # the worker, from its start
+        self._ready = False  # whether it takes requests
         self._spec: ModelSpec | None = None
         self._slots: SharedSlots | None = None
         self._free: deque[InputSlot] = deque()
@@ -161,7 +162,7 @@ class ModelWorker:
 
     @property
     def pid(self) -> int | None:
-        """Of the running worker."""
+        """Of the worker, if there is one."""
         process = self._process
         return process.pid if process else None
 
@@ -172,7 +173,7 @@ class ModelWorker:
     def spec(self, timeout_s: float) -> ModelSpec | None:
         """The model's spec as soon as it is known; None after the timeout, or closed. AgentError where the worker has given up."""
         with self._changed:
-            self._changed.wait_for(lambda: self._spec or self._given_up or self._closing, timeout_s)
+            self._changed.wait_for(lambda: self._spec or self._given_up or self._closing.is_set(), timeout_s)
             if self._given_up:
                 raise self._given_up
             return self._spec
@@ -180,10 +181,10 @@ class ModelWorker:
     def acquire(self, timeout_s: float) -> InputSlot | None:
         """A slot to write into, once the worker runs and one is free; None after the timeout. AgentError where it has given up."""
         with self._changed:
-            self._changed.wait_for(lambda: (self._process and self._free) or self._given_up or self._closing, timeout_s)
+            self._changed.wait_for(lambda: (self._ready and self._free) or self._given_up or self._closing.is_set(), timeout_s)
             if self._given_up:
                 raise self._given_up
-            return self._free.popleft() if self._process and self._free else None
+            return self._free.popleft() if self._ready and self._free else None
 
     def give_back(self, slot: InputSlot) -> None:
         """Return an acquired slot that will not be submitted."""
@@ -200,13 +201,15 @@ class ModelWorker:
             if not self._pending:
                 self._head_since_ns = time.monotonic_ns()
             self._pending.append(request)
-            if self._process:
+            if self._ready and self._process:
                 self._send(self._process, request)
 
     def close(self) -> None:
-        """End the worker; what is under way comes to nothing."""
+        """End the worker, whatever it is doing; what is under way comes to nothing."""
         with self._changed:
-            self._closing = True
+            self._closing.set()
+            if self._process:
+                self._process.kill()
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
@@ -214,7 +217,7 @@ class ModelWorker:
             self._slots.close()
 
     def _run(self) -> None:
-        while not self._closing:
+        while not self._closing.is_set():
             started = time.monotonic()
             try:
                 self._live_once()
@@ -222,6 +225,8 @@ class ModelWorker:
                 self._give_up(error)
                 return
             except WorkerError as error:
+                if self._closing.is_set():
+                    break
                 if not self._restart:
                     self._give_up(error)
                     return
@@ -234,23 +239,25 @@ class ModelWorker:
 
     def _live_once(self) -> None:
         """One worker, from its start to its end."""
-        process: Process | None = None
+        process = start_process(self._spawner, self.name, self._file)
         try:
-            process = self._load()
+            with self._changed:
+                self._process = process
+            if self._closing.is_set():  # before there was a process for `close` to kill
+                return
+            self._load(process)
             self._warm_up(process)
             self._serve(process)
         finally:
             self._abandon(process)
 
-    def _load(self) -> Process:
+    def _load(self, process: Process) -> None:
         try:
-            process, loaded = load_model(self._spawner, self.name, self._file)
+            self.report = load_model(process, self._file)
         except BundleError as error:
             if self._spec is None:
                 raise
             raise WorkerError(str(error), "load") from None  # it has run before: a disk in trouble, or half-copied
-        self.report = loaded.report
-        return process
 
     def _warm_up(self, process: Process) -> None:
         """Settle the spec and the slots, the first time, and warm the worker up; then it serves."""
@@ -262,7 +269,7 @@ class ModelWorker:
         ready = _wait(process, Ready, "warming up")
         self._deadline_ns = int(max(LEAST_DEADLINE_S, DEADLINE_P99S * ready.p99_ms / 1000) * 1e9)
         with self._changed:
-            self._spec, self._process = spec, process
+            self._spec, self._ready = spec, True
             self._head_since_ns = time.monotonic_ns()
             for request in self._pending:
                 self._send(process, request)
@@ -277,16 +284,15 @@ class ModelWorker:
 
     def _serve(self, process: Process) -> None:
         """Deliver answers until `close`."""
-        while not self._closing:
-            now = time.monotonic_ns()
+        while not self._closing.is_set():
             with self._changed:
                 due_ns = self._head_since_ns + self._deadline_ns if self._pending else None
-            if due_ns is not None and now >= due_ns:
-                raise WorkerError(f"{self.name}: no answer within {self._deadline_ns / 1e9:.1f} s", "deadline")
-            look_ns = now + int(CLOSING_LOOK_S * 1e9)
+            look_ns = time.monotonic_ns() + int(CLOSING_LOOK_S * 1e9)
             message = process.receive(look_ns if due_ns is None else min(look_ns, due_ns))
             if message is not None:
                 self._deliver(_unwrap(process, message, Inferred))
+            elif due_ns is not None and time.monotonic_ns() >= due_ns:
+                raise WorkerError(f"{self.name}: no answer within {self._deadline_ns / 1e9:.1f} s", "deadline")
 
     def _deliver(self, answer: Inferred) -> None:
         with self._changed:
@@ -312,12 +318,12 @@ class ModelWorker:
         except WorkerError as error:
             log.debug("%s; the thread that reads will see it too", error)
 
-    def _abandon(self, process: Process | None) -> None:
+    def _abandon(self, process: Process) -> None:
         """End a process and what was under way in it."""
-        if process is not None:
-            process.end()
         with self._changed:
-            self._process = None
+            self._process, self._ready = None, False
+        process.end()
+        with self._changed:
             failed = list(self._pending)
             self._pending.clear()
             self._free.extend(request.slot for request in failed)
@@ -327,7 +333,7 @@ class ModelWorker:
 
     def _pause(self, seconds: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closing, seconds)
+            self._changed.wait_for(self._closing.is_set, seconds)
 
     def _give_up(self, error: AgentError) -> None:
         with self._changed:

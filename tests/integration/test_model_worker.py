@@ -112,6 +112,13 @@ def test_a_command_that_does_one_thing_gives_up(spawner: Spawner) -> None:
         worker.close()
 
 
+def test_close_does_not_wait_for_a_model_that_hangs_while_it_loads(spawner: Spawner) -> None:
+    worker = faulty_worker(spawner, path="hang")
+    wait_until(lambda: worker.pid is not None, "the worker's start")
+    worker.close()
+    assert (worker.state, worker.restarts) == ("stopped", 0)
+
+
 def test_no_orphan_when_the_agent_is_killed() -> None:
     program = (
         "import sys\n"
