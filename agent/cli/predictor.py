@@ -2,6 +2,7 @@
 
 import argparse
 import queue
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -40,6 +41,8 @@ def predict(args: argparse.Namespace) -> None:
         spec = worker.spec(ANSWER_S)
         if spec is None:
             raise WorkerError(f"{args.model}: not loaded within {ANSWER_S:.0f} s", "deadline")
+        for delegate, why in (worker.report.refused if worker.report else {}).items():
+            print(f"edge-agent: delegate {delegate} is not to be had: {why}", file=sys.stderr)
         predictor = Predictor(worker, spec, pipeline)
         album = stack.enter_context(closing(_album(args.save))) if args.save else None
         for text in args.sources:
