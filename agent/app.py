@@ -11,7 +11,6 @@ from agent import __version__
 from agent.config import Config
 from agent.errors import WorkerError
 from agent.health.host import Host, clock_synced, hardware, versions
-from agent.pipeline import clock
 from agent.pipeline.mailbox import Mailbox
 from agent.pipeline.models import make_worker
 from agent.pipeline.pipeline import Pipeline
@@ -22,7 +21,7 @@ from agent.pipeline.source import SourceLoop, SourceStatus
 from agent.pipeline.state import StatePublisher
 from agent.pipeline.streams import is_live, open_stream
 from agent.publish import messages
-from agent.publish.messages import Event, EventCode, EventKind, Hardware, Info, ModelInfo, PipelineInfo, encode, utc_text
+from agent.publish.messages import Event, EventCode, EventKind, Hardware, Info, ModelInfo, PipelineInfo, encode, now_text
 from agent.publish.mqtt import MqttPublisher
 from agent.publish.topics import Topics
 from agent.worker.model import ModelWorker
@@ -133,8 +132,7 @@ class App:
         return SourceLoop(name, config, partial(open_stream, self._spawner, name, config, held), mailboxes, self._source_changed)
 
     def _source_changed(self, name: str, status: SourceStatus) -> None:
-        since = utc_text(clock.now()[1])
-        message = messages.SourceStatus(state=status.state, reason=status.reason, since_at=since)
+        message = messages.SourceStatus(state=status.state, reason=status.reason, since_at=now_text())
         self._publisher.publish(self._topics.source(name), encode(message), qos=1, retain=True)
         for pipeline in self._pipelines.values():
             if pipeline.config.source == name:
@@ -162,8 +160,7 @@ class App:
             log.info("model %s runs on %s", worker.name, worker.report.delegate)
 
     def _event(self, kind: EventKind, subject: str, code: EventCode, detail: str) -> None:
-        at = utc_text(clock.now()[1])
-        event = Event(device=self._config.device_id, at=at, kind=kind, subject=subject, code=code, detail=detail)
+        event = Event(device=self._config.device_id, at=now_text(), kind=kind, subject=subject, code=code, detail=detail)
         self._publisher.publish(self._topics.events(kind), encode(event), qos=1)
 
     def _publish_info(self) -> None:
@@ -172,7 +169,7 @@ class App:
         specs = {name: worker.known_spec for name, worker in self._models.items()}
         info = Info(
             device=config.device_id,
-            at=utc_text(clock.now()[1]),
+            at=now_text(),
             session=self._session,
             versions={"edge-agent": __version__, **versions(PACKAGES)},
             hardware=Hardware(**asdict(hardware())),

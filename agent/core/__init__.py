@@ -1,0 +1,1 @@
+"""What the agent knows without touching the world: numpy, and OpenCV in preprocess alone."""

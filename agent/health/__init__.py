@@ -1,0 +1,1 @@
+"""What a pipeline counts, and what the computer tells of itself."""

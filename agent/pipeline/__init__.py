@@ -1,0 +1,1 @@
+"""Ties sources, models and the publisher together."""

@@ -3,10 +3,9 @@
 import threading
 from collections.abc import Mapping
 
-from agent.pipeline import clock
 from agent.pipeline.presence import Presence
 from agent.publish import Publisher
-from agent.publish.messages import PipelineState, encode, utc_text
+from agent.publish.messages import PipelineState, encode, now_text
 
 
 class StatePublisher:
@@ -36,6 +35,6 @@ class StatePublisher:
                 self._publish(settled)
 
     def _publish(self, counts: Mapping[str, int] | None) -> None:
-        since = utc_text(clock.now()[1])
-        message = PipelineState(live=counts is not None, counts=None if counts is None else dict(counts), since_at=since)
+        settled = None if counts is None else dict(counts)
+        message = PipelineState(live=settled is not None, counts=settled, since_at=now_text())
         self._publisher.publish(self._topic, encode(message), qos=1, retain=True)

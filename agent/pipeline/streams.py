@@ -1,5 +1,6 @@
 """One opening of a source as a stream of frames, wherever it runs: in a camera worker, or here where it decodes nothing."""
 
+import time
 import weakref
 from collections import deque
 from typing import Protocol
@@ -12,7 +13,6 @@ from agent.core.source import Source
 from agent.core.types import Frame, picture_shape
 from agent.errors import SourceError
 from agent.loading import load_class
-from agent.pipeline import clock
 from agent.sources import SOURCES
 from agent.sources.config import CommandConfig, FileConfig, ImagesConfig, SourceConfig, UrlConfig, UsbConfig
 from agent.worker.camera import CameraOptions, CameraWorker
@@ -90,7 +90,7 @@ class ThreadStream:
             self._seq = seq + 1
             if not self._free:
                 continue
-            mono_ns, utc_ns = clock.now()
+            mono_ns, utc_ns = time.monotonic_ns(), time.time_ns()
             try:
                 shape = picture_shape(picture.format, picture.width, picture.height)
             except ValueError as error:

@@ -301,6 +301,11 @@ def utc_text(utc_ns: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ns // 1_000_000:03d}Z"
 
 
+def now_text() -> str:
+    """The instant, as `utc_text` has it."""
+    return utc_text(time.time_ns())
+
+
 def result_id(device: str, pipeline: str, session: str, seq: int) -> str:
     """The id of a result, unique for ever; a message that is sent again keeps it."""
     return f"{device}.{pipeline}.{session}.{seq}"

@@ -14,6 +14,17 @@ LOST = SourceError("camera: gone", "read_timeout")
 FILE, CAMERA = FileConfig(path="x.mp4"), UsbConfig(device=0)
 
 
+class Notebook(Mailbox):
+    """Notes the numbers of its frames instead of holding them."""
+
+    def __init__(self) -> None:
+        super().__init__(live=True)
+        self.frames: list[int] = []
+
+    def put(self, frame: Frame) -> None:
+        self.frames.append(frame.seq)
+
+
 class Run:
     """A source loop over prepared streams, which notes what it says and delivers."""
 
@@ -21,14 +32,13 @@ class Run:
         self.streams = list(streams)
         self.first_seqs: list[int] = []
         self.states: list[tuple[str, str]] = []
-        self.mailbox = Mailbox(live=True)
-        self.frames: list[int] = []
-        self.mailbox.put = self._take  # type: ignore[method-assign]  # notes instead of holding
+        self.mailbox = Notebook()
         self.loop = SourceLoop("main", config, self._open, [self.mailbox], self._note)
         self.loop.start()
 
-    def _take(self, frame: Frame) -> None:
-        self.frames.append(frame.seq)
+    @property
+    def frames(self) -> list[int]:
+        return self.mailbox.frames
 
     def _open(self, first_seq: int) -> FakeStream:
         self.first_seqs.append(first_seq)
