@@ -69,10 +69,9 @@ class App:
         self._start()
         while not (self._stop.wait(LOOK_S) or self._finished()):
             pass
+        failed = self._broken.is_set() or self._given_up()
         self._shut_down()
-        if all(worker.state == "failed" for worker in self._models.values()):
-            return 1
-        return 1 if self._broken.is_set() else 0
+        return 1 if failed else 0
 
     def _start(self) -> None:
         self._publisher.start()
@@ -89,6 +88,11 @@ class App:
         ended = all(source.status.state == "stopped" for source in self._sources.values())
         failed = all(worker.state == "failed" for worker in self._models.values())
         return ended or failed
+
+    def _given_up(self) -> bool:
+        """Whether every model has turned out not to run, or a source is broken where it would be again."""
+        no_model = all(worker.state == "failed" for worker in self._models.values())
+        return no_model or any(s.status.state == "stopped" and s.status.reason != "ended" for s in self._sources.values())
 
     def _shut_down(self) -> None:
         for source in self._sources.values():

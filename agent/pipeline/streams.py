@@ -48,7 +48,7 @@ def is_live(config: SourceConfig) -> bool:
 
 
 def open_stream(spawner: Spawner, name: str, config: SourceConfig, held: int, first_seq: int) -> FrameStream:
-    """Begin to open a source; a failure is told by the first `read`. held: frames that its readers hold at a time."""
+    """Begin to open a source; most failures are told by the first `read`. held: frames that its readers hold at a time."""
     kind = SOURCES[str(config.__struct_config__.tag)]
     slots = held + 1
     if kind.runs_in == "thread":

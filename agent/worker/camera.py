@@ -43,6 +43,7 @@ class CameraWorker:
     """A source in a process of its own. It lives until it ends, fails or is closed; whoever wants another opens another."""
 
     def __init__(self, spawner: Spawner, name: str, options: CameraOptions, first_seq: int = 0) -> None:
+        """Begin to open. SourceError where no process can be started."""
         self.name = name
         self.fps = 0.0
         self._options = options
@@ -51,10 +52,14 @@ class CameraWorker:
         self._slots: SharedSlots | None = None
         self._generation = 0
         self._leased: set[int] = set()
-        self._process = WorkerProcess[protocol.FromCameraWorker](
-            spawner, "agent.worker.camera_child", name, _decoder, options.memory_limit_bytes
-        )
-        self._process.send(Open(options.source, msgspec.Raw(options.config), options.live))
+        try:
+            self._process = WorkerProcess[protocol.FromCameraWorker](
+                spawner, "agent.worker.camera_child", name, _decoder, options.memory_limit_bytes
+            )
+        except WorkerError as error:
+            raise SourceError(str(error), "worker_failed") from None
+        with contextlib.suppress(WorkerError):  # it has died already, which the first `read` will tell
+            self._process.send(Open(options.source, msgspec.Raw(options.config), options.live))
 
     @property
     def pid(self) -> int:

@@ -33,16 +33,10 @@ class WorkerProcess(Generic[Message]):
         self.name = name
         self._decoder = decoder
         self._memory_limit_bytes = memory_limit_bytes
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHANNEL_BYTES)
-            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHANNEL_BYTES)
-            self._process: subprocess.Popen[bytes] = spawner.spawn(module, theirs)
-        except BaseException:
-            self._channel.close()
-            raise
-        finally:
-            theirs.close()
+            self._channel, self._process = _start(spawner, module)
+        except OSError as error:
+            raise WorkerError(f"{name}: a worker process cannot be started: {error.strerror}", "load") from None
         self.pid = self._process.pid
         # So that nobody sends on a descriptor that `end` has just closed; entered again where a frame is collected while sending.
         self._sending = threading.RLock()
@@ -116,3 +110,17 @@ class WorkerProcess(Generic[Message]):
         if status < 0:
             return f"the worker was ended by {signal.Signals(-status).name}"
         return f"the worker exited with status {status}"
+
+
+def _start(spawner: Spawner, module: str) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+    """A worker, and our end of the channel to it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHANNEL_BYTES)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHANNEL_BYTES)
+        return ours, spawner.spawn(module, theirs)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()

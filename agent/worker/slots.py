@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.errors import WorkerError
+
 ALIGNMENT = 64  # bytes: a cache line, and what the runtimes' kernels like
 
 
@@ -30,16 +32,23 @@ class SharedSlots:
 
     @classmethod
     def create(cls, name: str, count: int, slot_bytes: int) -> "SharedSlots":
-        """New zeroed slots, each of `slot_bytes` rounded up to `ALIGNMENT`. name: shown in /proc."""
+        """New zeroed slots, each of `slot_bytes` rounded up to `ALIGNMENT`. name: shown in /proc.
+
+        WorkerError where the system has no descriptor or address space left.
+        """
         slot_bytes = math.ceil(max(slot_bytes, 1) / ALIGNMENT) * ALIGNMENT
-        descriptor = os.memfd_create(f"edge-agent-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.ftruncate(descriptor, count * slot_bytes)
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-            return cls(descriptor, count, slot_bytes)
-        except BaseException:
-            os.close(descriptor)
-            raise
+            descriptor = os.memfd_create(f"edge-agent-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            try:
+                os.ftruncate(descriptor, count * slot_bytes)
+                fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+                return cls(descriptor, count, slot_bytes)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except OSError as error:
+            size = count * slot_bytes
+            raise WorkerError(f"{name}: {size} bytes of shared memory cannot be had: {error.strerror}", "memory") from None
 
     def array(self, slot: int, shape: tuple[int, ...], dtype: str = "uint8", offset: int = 0) -> NDArray[Any]:
         """A writable array on a slot's memory; ValueError where slot, offset and shape lead outside it."""
