@@ -28,19 +28,19 @@ def annotated(frame: Frame, prediction: Prediction, spec: ModelSpec) -> NDArray[
         for line, (class_id, score) in enumerate(zip(prediction.class_ids.tolist(), prediction.scores.tolist(), strict=True)):
             _text(picture, f"{spec.label(class_id)} {score:.2f}", (4 * unit, 16 * unit * (line + 1)), _color(class_id), unit)
         return picture
-    for box, class_id, score in zip(
-        prediction.boxes.round().astype(int).tolist(), prediction.class_ids.tolist(), prediction.scores.tolist(), strict=True
-    ):
+    boxes = prediction.boxes.round().astype(int).tolist()
+    found = list(zip(boxes, prediction.class_ids.tolist(), prediction.scores.tolist(), strict=True))
+    for box, class_id, score in reversed(found):  # the best on top
         cv2.rectangle(picture, tuple(box[:2]), tuple(box[2:]), _color(class_id), 2 * unit, cv2.LINE_AA)
         _text(picture, f"{spec.label(class_id)} {score:.2f}", (box[0], max(box[1], 14 * unit)), _color(class_id), unit)
     return picture
 
 
 def _text(picture: NDArray[np.uint8], text: str, corner: tuple[int, int], color: tuple[int, int, int], unit: int) -> None:
-    """Black on a filled box whose lower left corner is `corner`."""
+    """Black on a filled box whose lower left corner is `corner`, or as far to the left as it takes to be seen."""
     scale = 0.45 * unit
     (width, height), baseline = cv2.getTextSize(text, FONT, scale, unit)
-    x, y = corner
+    x, y = max(0, min(corner[0], picture.shape[1] - width - 2 * unit)), corner[1]
     cv2.rectangle(picture, (x, y - height - baseline - unit), (x + width + 2 * unit, y), color, cv2.FILLED)
     cv2.putText(picture, text, (x + unit, y - baseline), FONT, scale, (0, 0, 0), unit, cv2.LINE_AA)
 
