@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,8 @@ class Predictor:
         origin = Origin("predict", "0", "predict", "predict")
         total_ms = (time.monotonic_ns() - answer.frame.mono_ns) / 1e6
         found = counts(prediction, self._spec)
+        if answer.frame.name:  # the picture tells more than its folder
+            answer = replace(answer, frame=replace(answer.frame, source=answer.frame.name))
         result = make_result(
             origin, self._spec, answer, prediction, found, seq=self._seq, total_ms=total_ms, clock_synced=clock_synced()
         )
@@ -109,7 +112,7 @@ def _stream(spawner: Spawner, text: str) -> FrameStream:
         config = source_from(text)
     except ValueError as error:
         raise UsageError(f"predict: {error}") from None
-    name = Path(text).name if "://" not in text else text.partition("://")[0]  # a URL may hold a password
+    name = Path(text).absolute().name if "://" not in text else text.partition("://")[0]  # a URL may hold a password
     return open_stream(spawner, name, config, held=1, first_seq=0)
 
 

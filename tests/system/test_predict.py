@@ -1,0 +1,80 @@
+"""`predict` as people use it, on a tiny model and pictures of the test's own."""
+
+import json
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+
+from tests.agent_process import edge_agent
+from tests.conftest import ROOT
+from tests.media import plain, write_video
+from tests.models import Found, faded, write_onnx, write_tflite, yolo
+
+WHITE = (255, 255, 255)
+BOX = (16.0, 8.0, 48.0, 40.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A detector, a classifier, labels, two pictures and a video."""
+    write_onnx(tmp_path / "detector.onnx", [yolo([Found(BOX)], normalized=False)])
+    write_tflite(tmp_path / "classifier.tflite", [faded("scores", np.array([[0.2, 0.8]], np.float32))])
+    (tmp_path / "bundle.yaml").write_text(
+        'name: classes\nversion: "1.0.0"\nmodel: classifier.tflite\nlabels: labels.txt\ninput: {mean: 0, std: 255}\n'
+    )
+    (tmp_path / "labels.txt").write_text("person\ncar\n")
+    for name in ("a.png", "b.png"):
+        assert cv2.imwrite(str(tmp_path / name), plain((64, 64), WHITE))
+    write_video(tmp_path / "clip.avi", [plain((64, 48), WHITE)] * 4, fps=5)
+    return tmp_path
+
+
+def test_a_line_a_frame(folder: Path) -> None:
+    run = edge_agent("predict", "detector.onnx", "a.png", "clip.avi", "--labels", "labels.txt", cwd=folder)
+    assert (run.returncode, run.stderr) == (0, "")
+    lines = run.stdout.splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("a.png  ")
+    assert lines[0].endswith("person 0.90 [16 8 48 40]")
+    assert [line.split("  ")[0] for line in lines[1:]] == [f"clip.avi {i}" for i in range(4)]
+
+
+def test_messages_as_json_lines(folder: Path) -> None:
+    schema = json.loads((ROOT / "docs/schema/result.json").read_text())
+    run = edge_agent("predict", ".", ".", "--json", cwd=folder)
+    assert (run.returncode, run.stderr) == (0, "")
+    results = [json.loads(line) for line in run.stdout.splitlines()]
+    for result in results:
+        jsonschema.validate(result, schema)
+    assert [result["source"] for result in results] == ["a.png", "b.png"]
+    assert results[0]["classes"][0] == {"label": "car", "class_id": 1, "score": pytest.approx(0.8, abs=0.01)}
+
+
+def test_annotated_pictures_and_video(folder: Path) -> None:
+    run = edge_agent("predict", "detector.onnx", "a.png", "clip.avi", "a.png", "--save", "out", cwd=folder)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "a.annotated-2.jpg",
+        "a.annotated.jpg",
+        "clip.annotated.mp4",
+    ]
+    picture = cv2.imread(str(folder / "out/a.annotated.jpg"))
+    assert picture is not None
+    assert (picture[int(BOX[1]), 20] != picture[2, 60]).any(), "the box's upper edge is drawn"
+    video = cv2.VideoCapture(str(folder / "out/clip.annotated.mp4"))
+    assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (4, 5)
+    video.release()
+
+
+def test_thresholds_of_the_command_line(folder: Path) -> None:
+    run = edge_agent("predict", "detector.onnx", "a.png", "--score", "0.95", cwd=folder)
+    assert run.stdout.endswith("nothing\n")
+
+
+def test_a_delegate_that_cannot_be_had_is_told(folder: Path) -> None:
+    run = edge_agent("predict", "detector.onnx", "a.png", "--delegate", "cuda", "--delegate", "cpu", cwd=folder)
+    assert run.returncode == 0
+    assert run.stderr.startswith("edge-agent: delegate cuda is not to be had")
