@@ -3,7 +3,9 @@
 import logging
 import signal
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_S = 2.0  # for the broker to acknowledge the last messages; with the pipelines' drain well within 5 s of SIGTERM
 LOOK_S = 0.5
+QUIET_S = 60.0
 PACKAGES = ("ai-edge-litert", "onnxruntime", "opencv-python-headless", "numpy", "paho-mqtt")
 
 
@@ -44,9 +47,6 @@ class App:
         self._broken = threading.Event()
         self._session = next_session(config.state_dir)
         self._topics = Topics(config.mqtt.topic_prefix, config.device_id)
-        self._publisher = MqttPublisher(
-            config.mqtt, self._topics, password=config.mqtt_password, on_state=lambda *_: self._health.poke()
-        )
         self._host = Host(config.state_dir)
         self._spawner = Spawner(show_stderr=show_native_messages)
         users = Counter(pipeline.model for pipeline in config.pipelines.values())
@@ -54,6 +54,10 @@ class App:
             name: make_worker(name, slot, max(2, users[name]), self._spawner, self._model_changed)
             for name, slot in config.models.items()
         }
+        self._publisher = MqttPublisher(
+            config.mqtt, self._topics, password=config.mqtt_password, on_state=lambda *_: self._health.poke()
+        )
+        self._logs = {name: _ModelLog() for name in config.models}
         self._states: dict[str, StatePublisher] = {}
         self._pipelines = {name: self._make_pipeline(name, users) for name in config.pipelines}
         self._sources = {name: self._make_source(name) for name in config.sources}
@@ -75,6 +79,7 @@ class App:
 
     def _start(self) -> None:
         self._publisher.start()
+        self._publish_info()
         for worker in self._models.values():
             worker.start()
         for source in self._sources.values():
@@ -84,24 +89,28 @@ class App:
         self._health.start()
 
     def _finished(self) -> bool:
-        """Whether nothing more can come: every source has ended, or every model has turned out not to run."""
-        ended = all(source.status.state == "stopped" for source in self._sources.values())
-        failed = all(worker.state == "failed" for worker in self._models.values())
-        return ended or failed
+        """Whether nothing more can come: every source has ended and its last frame is answered, or no model can be run."""
+        sources, pipelines = self._sources.values(), self._pipelines.values()
+        ended = all(source.status.state == "stopped" for source in sources) and not any(p.running for p in pipelines)
+        return ended or self._no_model()
+
+    def _no_model(self) -> bool:
+        return all(worker.state == "failed" for worker in self._models.values())
 
     def _given_up(self) -> bool:
         """Whether every model has turned out not to run, or a source is broken where it would be again."""
-        no_model = all(worker.state == "failed" for worker in self._models.values())
-        return no_model or any(s.status.state == "stopped" and s.status.reason != "ended" for s in self._sources.values())
+        broken = any(s.status.state == "stopped" and s.status.reason != "ended" for s in self._sources.values())
+        return broken or self._no_model()
 
     def _shut_down(self) -> None:
-        for source in self._sources.values():
-            source.stop()
+        """In order, each step bounded, so that it is over within 5 s of SIGTERM."""
+        _together([source.stop for source in self._sources.values()])
+        for pipeline in self._pipelines.values():
+            pipeline.stop()
         for pipeline in self._pipelines.values():
             pipeline.join()
         self._health.stop()
-        for worker in self._models.values():
-            worker.close()
+        _together([worker.close for worker in self._models.values()])
         self._publisher.stop(FLUSH_S)
         self._spawner.close()
         log.info("stopped")
@@ -138,9 +147,7 @@ class App:
     def _source_changed(self, name: str, status: SourceStatus) -> None:
         message = messages.SourceStatus(state=status.state, reason=status.reason, since_at=now_text())
         self._publisher.publish(self._topics.source(name), encode(message), qos=1, retain=True)
-        for pipeline in self._pipelines.values():
-            if pipeline.config.source == name:
-                self._states[pipeline.name].set_live(status.state == "running")
+        self._update_states()
         if status.state != "connecting":
             self._event("source", name, status.state, status.detail or status.reason)
         self._health.poke()
@@ -149,19 +156,18 @@ class App:
         failure = worker.failure
         if worker.state == "running":
             self._publish_info()
-            self._tell_delegate(worker)
             self._event("worker", worker.name, "started", "")
         elif failure is not None:
-            log.error("%s", failure)
             self._event("worker", worker.name, failure.kind if isinstance(failure, WorkerError) else "load", str(failure))
+        self._logs[worker.name].tell(worker)
+        self._update_states()
         self._health.poke()
 
-    def _tell_delegate(self, worker: ModelWorker) -> None:
-        """Say what really runs a model: libraries fall back without a word."""
-        if worker.report is not None:
-            for delegate, why in worker.report.refused.items():
-                log.warning("model %s: delegate %s is not to be had: %s", worker.name, delegate, why)
-            log.info("model %s runs on %s", worker.name, worker.report.delegate)
+    def _update_states(self) -> None:
+        """What a pipeline saw is no longer so when its camera or its model is not there."""
+        for name, pipeline in self._config.pipelines.items():
+            source, worker = self._sources[pipeline.source], self._models[pipeline.model]
+            self._states[name].set_live(source.status.state == "running" and worker.state == "running")
 
     def _event(self, kind: EventKind, subject: str, code: EventCode, detail: str) -> None:
         event = Event(device=self._config.device_id, at=now_text(), kind=kind, subject=subject, code=code, detail=detail)
@@ -193,3 +199,34 @@ class App:
             pipelines={name: PipelineInfo(source=p.source, model=p.model) for name, p in config.pipelines.items()},
         )
         self._publisher.publish(self._topics.info, encode(info), qos=1, retain=True)
+
+
+class _ModelLog:
+    """Says a model's failure once and its recovery once; the same failure again after `QUIET_S`."""
+
+    def __init__(self) -> None:
+        self._kind = ""
+        self._told_at = -QUIET_S
+        self._tell_recovery = True
+
+    def tell(self, worker: ModelWorker) -> None:
+        """Called at each change of a worker's state."""
+        if worker.failure is not None:
+            kind = getattr(worker.failure, "kind", "load")
+            if kind != self._kind or time.monotonic() - self._told_at >= QUIET_S:
+                log.error("%s", worker.failure)
+                self._kind, self._told_at, self._tell_recovery = kind, time.monotonic(), True
+        elif worker.state == "running" and worker.report is not None and self._tell_recovery:
+            self._tell_recovery = False
+            for delegate, why in worker.report.refused.items():
+                log.warning("model %s: delegate %s is not to be had: %s", worker.name, delegate, why)
+            log.info("model %s runs on %s", worker.name, worker.report.delegate)
+
+
+def _together(steps: list[Callable[[], None]]) -> None:
+    """Do all at once and wait for them: a program that ignores SIGTERM must not hold up the others."""
+    threads = [threading.Thread(target=step, name="stopping") for step in steps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

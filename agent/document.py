@@ -27,7 +27,7 @@ _SCALARS = {_TAG + name for name in ("null", "bool", "int", "float", "str")}
 _AS_TEXT = {_TAG + name for name in ("timestamp", "value", "merge")}
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_USERINFO = re.compile(r"(?<=://)\S*@")  # to the last @: a password may hold anything
+_USERINFO = re.compile(r"(?<=://)\S*@|^(?!\S*://)\S*:\S*@")  # to the last @: a password may hold anything
 
 
 @dataclass(frozen=True, slots=True)

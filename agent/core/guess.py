@@ -1,8 +1,7 @@
 """Which heads could decode a model that says nothing of itself."""
 
-from importlib import import_module
-
 from agent.core.heads import HEADS, Head, ModelOutputs
+from agent.loading import load_class
 
 COCO = 80  # classes of most detectors that come without labels
 
@@ -14,8 +13,7 @@ def guess_heads(outputs: ModelOutputs) -> list[str]:
     """
     fitting = {}
     for name, path in HEADS.items():
-        module, _, attribute = path.partition(":")
-        head: type[Head] = getattr(import_module(module), attribute)
+        head: type[Head] = load_class(path)
         try:
             head(outputs, head.Options())
         except ValueError:

@@ -34,6 +34,11 @@ class PublishConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     interval_s: Annotated[float, Meta(gt=0)] = 10.0
     empty: bool = False
 
+    def __post_init__(self) -> None:
+        """ValueError for what would be ignored."""
+        if self.when == "interval" and self.max_hz is not None:
+            raise ValueError("when: interval has a rate already, interval_s; leave out max_hz")
+
 
 class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A source, the model slot that looks at it, and which results go out. score, iou, max_detections: over the bundle's."""

@@ -60,10 +60,14 @@ class Pipeline:
         """Begin to take frames, once the model's spec is known."""
         self._thread.start()
 
+    @property
+    def running(self) -> bool:
+        """Whether frames may still be answered."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Answer what is under way, then end."""
         self._stopping.set()
-        self.join()
 
     def join(self) -> None:
         """Wait for the end: that of its source, or `stop`."""

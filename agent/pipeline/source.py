@@ -54,6 +54,7 @@ class SourceLoop:
         self._mailboxes = mailboxes
         self._on_status = on_status
         self._watch_after_s = (config.frozen_after_s, config.black_after_s)
+        self._told = False  # whether anything has been said of it
         self._delivered = 0  # frames, counted from the source's first
         self._stopping = threading.Event()
         self._stream: FrameStream | None = None
@@ -65,7 +66,7 @@ class SourceLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the source; its pipelines still get the last frame."""
+        """End the source, and wait for that; its pipelines still get the last frame."""
         self._stopping.set()
         stream = self._stream
         if stream is not None:
@@ -130,13 +131,16 @@ class SourceLoop:
     def _set(self, status: SourceStatus) -> None:
         """Say a failure once and its recovery once."""
         before, self.status = self.status, status
-        if status.state == "lost" and (before.state, before.reason) != ("lost", status.reason):
+        if (before.state, before.reason) == (status.state, status.reason) and self._told:
+            return
+        self._told = True
+        if status.state == "lost":
             log.warning("source %s is lost (%s): %s", self.name, status.reason, status.detail)
         elif status.state == "running" and before.state not in {"connecting", "running"}:
             log.info("source %s is back", self.name)
         elif status.state == "stopped" and status.reason in {"ended", "stopped_by_agent"}:
             log.info("source %s: %s", self.name, status.reason.replace("_", " "))
-        elif status.state in {"frozen", "black", "stopped"} and before.state != status.state:
+        elif status.state in {"frozen", "black", "stopped"}:
             log.warning("source %s is %s (%s) %s", self.name, status.state, status.reason, status.detail)
         self._on_status(self.name, status)
 

@@ -9,7 +9,7 @@ from agent.publish.messages import PipelineState, encode, now_text
 
 
 class StatePublisher:
-    """Told by the source whether it is live, and by the pipeline what it sees; publishes what changes."""
+    """Told whether source and model run, and what the pipeline sees; publishes what changes."""
 
     def __init__(self, publisher: Publisher, topic: str) -> None:
         self._publisher = publisher
@@ -20,7 +20,7 @@ class StatePublisher:
         self._publish(None)
 
     def set_live(self, live: bool) -> None:
-        """The source has begun or ceased to show what is before it."""
+        """The pipeline has begun or ceased to see what is before its camera."""
         with self._lock:
             if self._live and not live:
                 self._presence.forget()

@@ -46,7 +46,7 @@ class ImagesSource:
         self._next += 1
         self._pixels = _decode(file)
         height, width = self._pixels.shape[:2]
-        return Picture("bgr24", width, height, file.name)
+        return Picture("bgr24", width, height, os.fsencode(file.name).decode(errors="replace"))
 
     def retrieve(self, out: NDArray[np.uint8]) -> None:
         """(h, w, 3), BGR."""

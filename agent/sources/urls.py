@@ -6,8 +6,8 @@ from urllib.parse import quote, urlsplit
 HIDDEN = "***"
 
 # to the last @ of the word: a password that nobody percent-encoded may itself hold : @ / ? or #
-_USER_INFO = re.compile(r"://([^\s/:@]*):\S*@")
-_QUERY = re.compile(r"((?:pass|passwd|password|pwd|secret|token|api_?key)=)[^&;\s'\"]+", re.IGNORECASE)
+_USER_INFO = re.compile(r"://([^\s/:]*):\S*@")
+_QUERY = re.compile(r"((?:pass|passwd|password|pwd|psw|auth|secret|token|api_?key)=)[^&;\s'\"]+", re.IGNORECASE)
 
 
 def with_credentials(url: str, username: str | None, password: str | None) -> str:

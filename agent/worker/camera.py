@@ -110,6 +110,8 @@ class CameraWorker:
 
     def _frame(self, captured: Captured) -> Frame:
         """The frame in a slot, which is the worker's again once the last reference to the frame is gone."""
+        if captured.mono_ns > time.monotonic_ns():
+            raise WorkerError(f"{self.name}: the worker's picture is from the future", "protocol")
         if self._slots is None or captured.generation != self._generation or captured.slot in self._leased:
             raise WorkerError(f"{self.name}: the worker wrote to a slot that is not its own", "protocol")
         try:

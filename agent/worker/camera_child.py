@@ -107,7 +107,7 @@ def main() -> NoReturn:
     except SourceError as error:
         protocol.send(channel, Fault(str(error), reason=error.reason))
     except (Reject, ValueError) as error:
-        protocol.send(channel, Fault(" ".join(str(error).split()), rejected=True, reason="open_failed"))
+        protocol.send(channel, Fault(" ".join(str(error).split()), reason="open_failed"))
     except Exception as error:  # noqa: BLE001  a codec may raise anything; the agent must be told what
         protocol.send(channel, Fault(f"{type(error).__name__}: {' '.join(str(error).split())}", reason="worker_failed"))
     os._exit(0)  # a decoder that hangs in its destructor would outlive its camera

@@ -138,6 +138,7 @@ class ModelWorker:
         self._changed = threading.Condition()  # guards what follows
         self._closing = threading.Event()
         self._given_up: AgentError | None = None
+        self._ended = False  # no worker will come any more
         self._process: Process | None = None  # the worker, from its start
         self._ready = False  # whether it takes requests
         self._spec: ModelSpec | None = None
@@ -203,6 +204,9 @@ class ModelWorker:
             self._pending.append(request)
             if self._ready and self._process:
                 self._send(self._process, request)
+            over = self._ended
+        if over:
+            self._fail_pending()
 
     def close(self) -> None:
         """End the worker, whatever it is doing; what is under way comes to nothing."""
@@ -221,13 +225,11 @@ class ModelWorker:
             started = time.monotonic()
             try:
                 self._live_once()
-            except BundleError as error:
-                self._give_up(error)
-                return
-            except WorkerError as error:
+            except (BundleError, WorkerError) as error:
                 if self._closing.is_set():
                     break
-                if not self._restart:
+                # A model that has run before is restarted for ever: its disk may be in trouble, or its file half-copied.
+                if not self._restart or (isinstance(error, BundleError) and self._spec is None):
                     self._give_up(error)
                     return
                 if time.monotonic() - started > CLEAN_S:
@@ -235,6 +237,9 @@ class ModelWorker:
                 self.restarts += 1
                 self._set_state("restarting", error)
                 self._pause(self._backoff.next_s())
+        with self._changed:
+            self._ended = True
+        self._fail_pending()
         self._set_state("stopped")
 
     def _live_once(self) -> None:
@@ -245,27 +250,19 @@ class ModelWorker:
                 self._process = process
             if self._closing.is_set():  # before there was a process for `close` to kill
                 return
-            self._load(process)
-            self._warm_up(process)
+            self.report = load_model(process, self._file)
+            self._warm_up(process, self.report)
             self._serve(process)
         finally:
             self._abandon(process)
 
-    def _load(self, process: Process) -> None:
-        try:
-            self.report = load_model(process, self._file)
-        except BundleError as error:
-            if self._spec is None:
-                raise
-            raise WorkerError(str(error), "load") from None  # it has run before: a disk in trouble, or half-copied
-
-    def _warm_up(self, process: Process) -> None:
+    def _warm_up(self, process: Process, report: ModelReport) -> None:
         """Settle the spec and the slots, the first time, and warm the worker up; then it serves."""
-        assert self.report is not None  # noqa: S101  loaded
-        spec = self._spec or self._resolve(self.report)
+        spec = self._spec or self._resolve(report)
         slots = self._slots or self._make_slots(spec)
         announced = Slots(0, slots.count, slots.slot_bytes)
-        process.send(Prepare(0, spec.head, spec.input.size, len(spec.labels), announced), slots.descriptor)
+        inputs = [TensorView(0, spec.tensor.dtype, spec.tensor.shape)]
+        process.send(Prepare(0, spec.head, spec.input.size, len(spec.labels), inputs, announced), slots.descriptor)
         ready = _wait(process, Ready, "warming up")
         self._deadline_ns = int(max(LEAST_DEADLINE_S, DEADLINE_P99S * ready.p99_ms / 1000) * 1e9)
         with self._changed:
@@ -323,6 +320,10 @@ class ModelWorker:
         with self._changed:
             self._process, self._ready = None, False
         process.end()
+        self._fail_pending()
+
+    def _fail_pending(self) -> None:
+        """What is under way comes to nothing."""
         with self._changed:
             failed = list(self._pending)
             self._pending.clear()
@@ -337,8 +338,9 @@ class ModelWorker:
 
     def _give_up(self, error: AgentError) -> None:
         with self._changed:
-            self._given_up = error
+            self._given_up, self._ended = error, True
             self._changed.notify_all()
+        self._fail_pending()
         self._set_state("failed", error)
 
     def _set_state(self, state: State, failure: AgentError | None = None) -> None:

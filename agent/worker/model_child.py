@@ -43,7 +43,7 @@ class Model:
         self._head = make_head(prepare.head, ModelOutputs(self.runtime.report.outputs, prepare.input_size, prepare.classes))
         self._slots = SharedSlots(descriptor, prepare.slots.count, prepare.slots.slot_bytes)
         self._slots.close()
-        zeros = [np.zeros([max(n, 1) for n in tensor.shape], tensor.dtype) for tensor in self.runtime.report.inputs]
+        zeros = [np.zeros(view.shape, view.dtype) for view in prepare.inputs]
         runs_ms: list[float] = []
         end = time.monotonic() + WARM_UP_S
         while len(runs_ms) < WARM_UP_RUNS and (len(runs_ms) < 2 or time.monotonic() < end):

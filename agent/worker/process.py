@@ -82,7 +82,7 @@ class WorkerProcess(Generic[Message]):
             message, descriptor = protocol.receive(self._channel, self._decoder)
         except (EOFError, OSError):
             raise WorkerError(f"{self.name}: {self._obituary()}", "crashed") from None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except ValueError as error:  # msgspec's and Unicode's errors
             raise WorkerError(f"{self.name}: the worker sent garbage ({error})", "protocol") from None
         if descriptor is not None:
             os.close(descriptor)

@@ -4,17 +4,23 @@ Bulk data is not in them: pictures and tensors lie in shared slots (agent.worker
 that announces them. Private to one version of the agent: both ends are always of the same.
 """
 
+import os
 import socket
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from agent.core.spec import HeadSpec, Thresholds
 from agent.core.types import PixelFormat
 from agent.runtimes import ModelReport, RuntimeOptions
 
 MAX_PACKET = 192 * 1024  # bytes; the kernel refuses packets from about 200 kB on
+LONGEST_SIDE = 1 << 16  # of a picture, in pixels
+YEAR_2200_NS = 7_258_118_400 * 10**9
+
+# A NaN passes neither bound. What a worker says is decoded against these types before anything believes it.
+Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 
 class Slots(Struct, frozen=True, tag=True):
@@ -45,22 +51,26 @@ class Load(Struct, frozen=True, tag=True):
     options: RuntimeOptions
 
 
-class Prepare(Struct, frozen=True, tag=True):
-    """Make a loaded model's head, take its slots (see Slots) and warm up; answered by Ready. classes: 0 where unknown."""
-
-    model: int
-    head: HeadSpec
-    input_size: tuple[int, int]
-    classes: int
-    slots: Slots
-
-
 class TensorView(Struct, frozen=True, array_like=True):
     """A tensor in a slot. offset: bytes from the slot's start."""
 
     offset: int
     dtype: str
     shape: tuple[int, ...]
+
+
+class Prepare(Struct, frozen=True, tag=True):
+    """Make a loaded model's head, take its slots (see Slots) and warm up; answered by Ready.
+
+    inputs: the shapes that requests will have. classes: 0 where unknown.
+    """
+
+    model: int
+    head: HeadSpec
+    input_size: tuple[int, int]
+    classes: int
+    inputs: list[TensorView]
+    slots: Slots
 
 
 class Infer(Struct, frozen=True, tag=True):
@@ -81,14 +91,14 @@ class Loaded(Struct, frozen=True, tag=True):
 
     model: int
     report: ModelReport
-    load_ms: float
+    load_ms: Milliseconds
 
 
 class Ready(Struct, frozen=True, tag=True):
     """The model is warm. p99_ms: the slowest inference of the warm-up."""
 
     model: int
-    p99_ms: float
+    p99_ms: Milliseconds
 
 
 class Arrays(Struct, frozen=True, array_like=True):
@@ -104,8 +114,8 @@ class Inferred(Struct, frozen=True, tag=True):
 
     id: int
     items: list[Arrays]
-    inference_ms: float
-    postprocess_ms: float
+    inference_ms: Milliseconds
+    postprocess_ms: Milliseconds
 
 
 # --- to and from the camera worker
@@ -138,13 +148,13 @@ class Captured(Struct, frozen=True, tag=True):
     generation: int
     slot: int
     format: PixelFormat
-    width: int
-    height: int
-    seq: int
-    mono_ns: int
-    utc_ns: int
+    width: Annotated[int, Meta(ge=1, le=LONGEST_SIDE)]
+    height: Annotated[int, Meta(ge=1, le=LONGEST_SIDE)]
+    seq: Annotated[int, Meta(ge=0)]
+    mono_ns: Annotated[int, Meta(ge=0)]
+    utc_ns: Annotated[int, Meta(ge=0, lt=YEAR_2200_NS)]
     name: str
-    fps: float
+    fps: Annotated[float, Meta(ge=0, le=10_000)]
 
 
 class Ended(Struct, frozen=True, tag=True):
@@ -180,4 +190,9 @@ def receive(channel: socket.socket, decoder: "msgspec.msgpack.Decoder[Message]")
         packet, descriptors, _flags, _address = socket.recv_fds(channel, MAX_PACKET, 1)
     if not packet:
         raise EOFError
-    return decoder.decode(packet), descriptors[0] if descriptors else None
+    try:
+        return decoder.decode(packet), descriptors[0] if descriptors else None
+    except ValueError:  # msgspec's and Unicode's errors
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent.errors import WorkerError
 
+MOST_OF_A_NAME = 50  # characters; the kernel takes 249 bytes
 ALIGNMENT = 64  # bytes: a cache line, and what the runtimes' kernels like
 
 
@@ -38,7 +39,7 @@ class SharedSlots:
         """
         slot_bytes = math.ceil(max(slot_bytes, 1) / ALIGNMENT) * ALIGNMENT
         try:
-            descriptor = os.memfd_create(f"edge-agent-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            descriptor = os.memfd_create(f"edge-agent-{name[:MOST_OF_A_NAME]}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             try:
                 os.ftruncate(descriptor, count * slot_bytes)
                 fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)

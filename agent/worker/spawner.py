@@ -20,12 +20,15 @@ class Spawner:
         self._stderr = None if show_stderr else subprocess.DEVNULL
 
     def spawn(self, module: str, channel: socket.socket) -> subprocess.Popen[bytes]:
-        """Run a worker's module in a process and session of its own, with its end of the channel."""
+        """Run a worker's module in a process and session of its own, with its end of the channel.
+
+        It imports nothing from the working directory (-P), where anybody may have put a numpy.py.
+        """
         return self._thread.submit(self._spawn, module, channel.fileno()).result()
 
     def _spawn(self, module: str, descriptor: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603  our own interpreter and module
-            [sys.executable, "-m", module, str(descriptor), str(os.getpid())],
+            [sys.executable, "-P", "-m", module, str(descriptor), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,

@@ -70,7 +70,6 @@ def test_a_camera_that_is_lost_is_opened_again_and_its_numbers_go_on() -> None:
         ("connecting", "starting"),
         ("running", "ok"),
         ("lost", "read_timeout"),
-        ("lost", "read_timeout"),
         ("running", "ok"),
         ("stopped", "stopped_by_agent"),
     ]

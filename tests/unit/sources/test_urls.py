@@ -35,6 +35,8 @@ def test_a_malformed_host_is_refused() -> None:
         ("rtsp://viewer:secret@10.0.0.5/1", "rtsp://viewer:***@10.0.0.5/1"),
         ("rtsp://viewer:@10.0.0.5/1", "rtsp://viewer:***@10.0.0.5/1"),
         ("rtsp://:secret@10.0.0.5/1", "rtsp://:***@10.0.0.5/1"),
+        ("rtsp://me@corp.com:secret@10.0.0.5/1", "rtsp://me@corp.com:***@10.0.0.5/1"),
+        ("http://cam/video.cgi?usr=a&psw=b", "http://cam/video.cgi?usr=a&psw=***"),
         (f"rtsp://viewer:{SECRET}@10.0.0.5/1", "rtsp://viewer:***@10.0.0.5/1"),
         ("http://cam/video.cgi?user=a&pwd=b&res=1", "http://cam/video.cgi?user=a&pwd=***&res=1"),
         ("rtsp://cam/user=admin&password=b&channel=1", "rtsp://cam/user=admin&password=***&channel=1"),
