@@ -1,6 +1,7 @@
 """`predict` as people use it, on a tiny model and pictures of the test's own."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -8,10 +9,10 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tests.agent_process import edge_agent
+from tests.agent_process import COMMAND, edge_agent
 from tests.conftest import ROOT
 from tests.media import plain, write_video
-from tests.models import Found, faded, write_onnx, write_tflite, yolo
+from tests.models import Found, Input, faded, write_onnx, write_tflite, yolo
 
 WHITE = (255, 255, 255)
 BOX = (16.0, 8.0, 48.0, 40.0)
@@ -78,3 +79,33 @@ def test_a_delegate_that_cannot_be_had_is_told(folder: Path) -> None:
     run = edge_agent("predict", "detector.onnx", "a.png", "--delegate", "cuda", "--delegate", "cpu", cwd=folder)
     assert run.returncode == 0
     assert run.stderr.startswith("edge-agent: delegate cuda is not to be had")
+
+
+def test_a_model_of_any_picture_size_is_run_at_the_size_that_its_bundle_says(folder: Path) -> None:
+    write_onnx(folder / "any.onnx", [yolo([Found(BOX)], normalized=False)], Input((1, 3, 64, 64), open=(0, 2, 3)))
+    (folder / "bundle.yaml").write_text(
+        'name: any\nversion: "1.0.0"\nmodel: any.onnx\ninput: {size: [64, 64]}\nhead: {type: yolo}\n'
+    )
+    run = edge_agent("predict", ".", "a.png", cwd=folder)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "0 0.90 [16 8 48 40]" in run.stdout
+
+
+def test_videos_of_one_name_do_not_mix(folder: Path) -> None:
+    (folder / "other").mkdir()
+    write_video(folder / "other/clip.avi", [plain((64, 48), WHITE)] * 2, fps=5)
+    run = edge_agent("predict", "detector.onnx", "clip.avi", "other/clip.avi", "--save", "out", cwd=folder)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["clip.annotated-2.mp4", "clip.annotated.mp4"]
+
+
+def test_workers_import_nothing_from_the_working_directory(folder: Path) -> None:
+    (folder / "msgspec.py").write_text("raise SystemExit(77)\n")
+    run = subprocess.run(
+        [*COMMAND[:1], "-P", *COMMAND[1:], "predict", "detector.onnx", "a.png"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")

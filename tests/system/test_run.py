@@ -84,7 +84,7 @@ def wait_payload(subscriber: Subscriber, topic: str, **fields: object) -> Any:
     """The first message on a topic whose fields have these values."""
 
     def fits(payload: bytes | bytearray) -> bool:
-        return fields.items() <= json.loads(payload).items()
+        return bool(fields.items() <= json.loads(payload).items())
 
     found = subscriber.wait_for(lambda m: m.topic == f"edge/v1/porch/{topic}" and fits(m.payload), f"{topic} {fields}")
     return json.loads(found.payload)
