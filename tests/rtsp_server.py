@@ -1,4 +1,4 @@
-"""A real RTSP camera for tests: H.264 at rtsp://127.0.0.1:PORT/cam, a moving ball, one colour or a video file in a loop.
+"""A real RTSP camera for tests: H.264 at rtsp://127.0.0.1:PORT/cam, a moving ball, one colour, or a video file to its end.
 
 Run it with the Python that Debian's python3-gi belongs to, /usr/bin/python3. It prints "ready PORT" once it listens.
 SIGKILL it for a camera that dies, SIGSTOP it for one that hangs.
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--pattern", default="ball", help="of videotestsrc")
     parser.add_argument("--size", default="320x240")
     parser.add_argument("--fps", default=15, type=int)
-    parser.add_argument("--video", help="a video file instead, in a loop")
+    parser.add_argument("--video", help="a video file instead; where it ends, so does the stream")
     parser.add_argument("--user")
     parser.add_argument("--password")
     parser.add_argument("--digest", action="store_true", help="digest authentication instead of basic")
@@ -33,7 +33,7 @@ def main() -> None:
     Gst.init(None)
     width, height = options.size.split("x")
     if options.video:
-        picture = f'multifilesrc location="{options.video}" loop=true ! decodebin ! videoconvert ! clocksync'
+        picture = f'filesrc location="{options.video}" ! decodebin ! videoconvert ! clocksync'
     else:
         caps = f"video/x-raw,width={width},height={height},framerate={options.fps}/1"
         picture = f"videotestsrc is-live=true pattern={options.pattern} ! {caps}"

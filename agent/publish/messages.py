@@ -319,9 +319,12 @@ def detections_of(found: Detections, width: int, height: int, label: Callable[[i
     if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
         raise ValueError("a detection's box or score is not a finite number")
     boxes = _rounded(found.boxes / np.array((width, height, width, height), np.float64))
+    # from a list: a tuple from a generator is cut to its length, of which CPython then keeps up to 2000 freed ones
     return tuple(
-        Detection(label=label(class_id), class_id=class_id, score=score, box=tuple(box))
-        for class_id, score, box in zip(found.class_ids.tolist(), _rounded(found.scores), boxes, strict=True)
+        [
+            Detection(label=label(class_id), class_id=class_id, score=score, box=tuple(box))
+            for class_id, score, box in zip(found.class_ids.tolist(), _rounded(found.scores), boxes, strict=True)
+        ]
     )
 
 
@@ -329,9 +332,11 @@ def classes_of(found: Classes, label: Callable[[int], str]) -> tuple[ClassScore,
     """Classes as the message has them: scores with 4 decimals. Raises ValueError for a number that is not finite."""
     if not np.isfinite(found.scores).all():
         raise ValueError("a class's score is not a finite number")
-    return tuple(
-        ClassScore(label=label(class_id), class_id=class_id, score=score)
-        for class_id, score in zip(found.class_ids.tolist(), _rounded(found.scores), strict=True)
+    return tuple(  # as above
+        [
+            ClassScore(label=label(class_id), class_id=class_id, score=score)
+            for class_id, score in zip(found.class_ids.tolist(), _rounded(found.scores), strict=True)
+        ]
     )
 
 

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 from tests.media import plain, write_video
 from tests.models import Found, write_onnx, write_tflite, yolo
 from tests.mosquitto import Mosquitto, Subscriber
-from tests.processes import wait_for_end
+from tests.processes import children, wait_for_end
 
 FRAMES = 40
 # A camera that shows white and, while the file "dark" is there, black; one frame every 20 ms.
@@ -145,12 +145,6 @@ PIPELINES = {
     "cam-rare": {"source": "cam", "model": "a"},
     "clip-b": {"source": "clip", "model": "b"},
 }
-
-
-def children(pid: int) -> list[int]:
-    """Processes that a process started."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 def test_no_orphan_when_it_is_killed(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import sys
 from typing import Any
 
 import msgspec
@@ -186,6 +187,20 @@ def test_nothing_found() -> None:
     nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
     assert detections_of(nothing, 1280, 720, str) == ()
     assert classes_of(Classes(np.empty(0, np.float32), np.empty(0, np.int32)), str) == ()
+
+
+def test_making_them_leaves_nothing_in_memory() -> None:
+    boxes, scores, class_ids = np.zeros((3, 4), np.float32), np.ones(3, np.float32), np.zeros(3, np.int32)
+    detections, classes = Detections(boxes, scores, class_ids), Classes(scores, class_ids)
+
+    def blocks_after(times: int) -> int:
+        for _ in range(times):
+            detections_of(detections, 10, 10, str)
+            classes_of(classes, str)
+        return sys.getallocatedblocks()
+
+    before = blocks_after(100)
+    assert blocks_after(1000) - before < 100
 
 
 def test_classes_keep_their_order() -> None:
