@@ -266,7 +266,7 @@ def _range(info: mi.IntType | mi.FloatType) -> str:
 def _hint(info: mi.Type, data: object, written: str) -> str:
     """How to write what was probably meant, `written` being how it was."""
     kinds = {_kind(t): t for t in (info.types if isinstance(info, mi.UnionType) else (info,))}
-    if "text" in kinds and isinstance(data, bool | int | float):
+    if "text" in kinds and isinstance(data, bool | int | float) and _fits(kinds["text"], written):
         return f"; put it in quotes: {show(written)}"
     if not isinstance(data, str):
         return ""

@@ -94,6 +94,8 @@ def load_config(path: Path, env: Mapping[str, str] = os.environ) -> Config:
 
     Raises ConfigError with every problem, one a line.
     """
+    if not os.path.exists(path):  # noqa: PTH110  Path.exists raises for a name that is too long
+        raise ConfigError(f"{path}: there is no such config{suggest_file(path)}")
     problems: list[str] = []
     overlays = _overlays(path.parent / "config.d", problems)
     documents = [load_yaml(file, problems, env) for file in (path, *overlays)]
@@ -139,11 +141,13 @@ def config_from_parts(
 def source_from(what: int | str | list[str], base: Path = Path()) -> SourceConfig:
     """What a person means by a word: 0, /dev/video0, rtsp://…, a video, a picture, a folder or a list of pictures.
 
-    base: where relative paths start. Raises ValueError for a URL of no kind that can be read.
+    base: where relative paths start. Raises ValueError for nothing, and for a URL of no kind that can be read.
     """
+    if what in ("", []):
+        raise ValueError("expected a camera, a URL, a video or pictures, got nothing")
     if isinstance(what, list):
         return ImagesConfig(path=[str(base / path) for path in what])
-    if isinstance(what, int) or what.isdecimal():
+    if isinstance(what, int) or (what.isdecimal() and len(what) <= 3):
         return UsbConfig(device=int(what))
     if what.startswith("/dev/"):
         return UsbConfig(device=what)
@@ -191,7 +195,7 @@ class _Resolver:
 
     def resolve(self, file: ConfigFile, slot: ModelConfig | None = None) -> Config:
         """slot: the model of the command line. Raises ConfigError."""
-        self._short = slot is not None or file.model is not None or file.source is not None
+        self._short = slot is not None or any(self._data.get(name) is not None for name in ("model", "source"))
         if self._short:
             file = self._expand(file, slot)
         for name in ("sources", "models", "pipelines"):
@@ -210,7 +214,7 @@ class _Resolver:
             pipelines=file.pipelines,
             mqtt=mqtt,
             mqtt_password=password,
-            state_dir=self._base / file.state_dir if file.state_dir else state_dir(self._env),
+            state_dir=self._state_dir(file.state_dir),
         )
         if self._problems:
             raise ConfigError("\n".join(self._problems))
@@ -300,10 +304,18 @@ class _Resolver:
             self._problem(("device", "id"), "this host has a generic name and no serial number; say device: {id: NAME}")
         return found or ""
 
+    def _state_dir(self, text: str | None) -> Path:
+        path = self._base / text if text else state_dir(self._env)
+        if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112  as below
+            self._problem(("state_dir",), f"{path} is a file; name a folder that can be written")
+        return path
+
     def _existing(self, keys: Keys, text: str) -> str:
         """An absolute path; a problem where there is nothing."""
         path = self._base / text
-        if not os.path.exists(path):  # noqa: PTH110  Path.exists raises for a name that is too long
+        if not text:
+            self._problem(keys, "expected a path, got nothing")
+        elif not os.path.exists(path):  # noqa: PTH110  Path.exists raises for a name that is too long
             self._problem(keys, f"there is no {path}{suggest_file(path)}")
         return str(path)
 

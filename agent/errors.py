@@ -5,6 +5,7 @@ AgentError
     SourceError     a camera, file or program gives no pictures
     BrokerError     the MQTT broker cannot be reached or refuses us
     WorkerError     a worker process crashed, hung, leaked or talked nonsense
+    OutputError     a file that a command writes does not reach the disk
   Reject          this input is refused, and will be refused again
     UsageError      the command line            (exit status 2)
     ConfigError     the device's configuration  (exit status 2)
@@ -48,6 +49,10 @@ class WorkerError(Retry):
     def __init__(self, message: str, kind: WorkerFailure) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class OutputError(Retry):
+    """A file that a command writes does not reach the disk."""
 
 
 class Reject(AgentError):  # noqa: N818  named for what the caller does

@@ -81,7 +81,7 @@ def _from_directory(place: Path) -> Bundle:
 
 
 def _bare(path: Path, labels_file: Path | None) -> Bundle:
-    if labels_file is not None and not labels_file.is_file():
+    if labels_file is not None and not os.path.isfile(labels_file):  # noqa: PTH113  Path.is_file raises for a name that is too long
         raise UsageError(f"{labels_file}: there is no such label list")
     manifest = Manifest(name=name_for(path), version="0.0.0", model=path.name, labels=labels_file.name if labels_file else None)
     data = msgspec.to_builtins(Manifest(name=manifest.name, version=manifest.version, model=manifest.model))
@@ -106,7 +106,7 @@ def _inside(place: Path, name: str) -> Path:
     path = place.parent / name
     if Path(name).is_absolute() or not path.resolve().is_relative_to(root):
         raise BundleError(f"{place}: {name} is not in the bundle's directory; put a copy there")
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  as above
         raise BundleError(f"{place}: there is no {name} beside it{suggest_file(path)}")
     return path
 

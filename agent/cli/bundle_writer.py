@@ -18,7 +18,7 @@ from agent.checked import check
 from agent.core.heads import HEADS
 from agent.core.spec import ModelSpec
 from agent.document import Document
-from agent.errors import UsageError
+from agent.errors import OutputError, UsageError
 from agent.runtimes import ModelReport, RuntimeOptions
 from agent.worker.inspect import inspect_model
 
@@ -33,7 +33,7 @@ def write_bundle(args: argparse.Namespace) -> int:
     if not bundle.bare:
         raise UsageError(f"{args.model}: it has a {MANIFEST} already; give the model file itself")
     folder = args.output or Path(args.name or name_for(args.model))
-    if folder.exists():
+    if os.path.exists(folder):  # noqa: PTH110  Path.exists raises for a name that is too long
         raise UsageError(f"{folder}: it is there already; say --output DIR for another folder")
     report = inspect_model(bundle.model, bundle.runtime, RuntimeOptions())
     spec = decide(bundle, report, _fields(args), _at_terminal if sys.stdin.isatty() else None)
@@ -64,7 +64,7 @@ def decide(bundle: Bundle, report: ModelReport, fields: dict[str, Any], ask: Ask
 
 
 def write(folder: Path, bundle: Bundle, spec: ModelSpec, license_: str) -> None:
-    """Make the folder with its bundle.yaml, the labels and the model. UsageError where it cannot be written."""
+    """Make the folder with its bundle.yaml, the labels and the model, or nothing. UsageError, OutputError where that fails."""
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -79,9 +79,11 @@ def write(folder: Path, bundle: Bundle, spec: ModelSpec, license_: str) -> None:
             (folder / LABELS).write_text("".join(f"{label}\n" for label in spec.labels), encoding="utf-8")
         text = "".join(f"{line}\n" for line in manifest_lines(bundle, spec, license_))
         (folder / MANIFEST).write_text(text, encoding="utf-8")
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise UsageError(f"{error.filename or folder}: {error.strerror}") from None
+        if isinstance(error, OSError):
+            raise OutputError(f"{folder} cannot be written: {error.strerror}") from None
+        raise
 
 
 def manifest_lines(bundle: Bundle, spec: ModelSpec, license_: str) -> Iterator[str]:

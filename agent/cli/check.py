@@ -14,6 +14,7 @@ from agent.core.spec import ModelSpec
 from agent.document import show
 from agent.errors import AgentError
 from agent.pipeline.config import ModelConfig
+from agent.publish.tls import client_context
 from agent.runtimes import ModelReport, RuntimeOptions
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what would run; ConfigError lists every problem of the config. 1 where a model is wrong."""
     config = load_config(args.config)
+    if config.mqtt.tls:
+        client_context(config.mqtt.tls)
     print(f"device    {config.device_id}")
     print(f"mqtt      {config.mqtt.host}:{config.mqtt.port}{', TLS' if config.mqtt.tls else ''}")
     specs = {name: _checked(name, slot) for name, slot in config.models.items()}

@@ -1,19 +1,23 @@
 """What `edge-agent predict` does."""
 
 import argparse
+import os
 import queue
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.bundles.load import name_for
+from agent.checked import suggest_file
+from agent.cli.interruption import Interruption
 from agent.config import source_from
 from agent.core.spec import ModelSpec
 from agent.core.types import Classes, Frame, Prediction
-from agent.errors import UsageError, WorkerError
+from agent.errors import SourceError, UsageError, WorkerError
 from agent.health.host import clock_synced
 from agent.pipeline.config import ModelConfig, PipelineConfig
 from agent.pipeline.filters import Filter, counts
@@ -22,36 +26,43 @@ from agent.pipeline.models import make_worker
 from agent.pipeline.results import Origin, make_result
 from agent.pipeline.streams import FrameStream, open_stream
 from agent.publish.messages import encode_result
+from agent.sources.config import FileConfig, ImagesConfig, SourceConfig
 from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
 
 if TYPE_CHECKING:
     from agent.cli.album import Album
 
+LOOK_S = 0.2
 ANSWER_S = 600.0  # the worker's own deadlines come first
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Predict on every source in turn. args: as `agent.cli.predict` parses them. AgentError at the first failure."""
+    """Predict on every source in turn. args: as `agent.cli.predict` parses them.
+
+    AgentError at the first failure, KeyboardInterrupt after Ctrl-C.
+    """
     model = ModelConfig(bundle=args.model, labels=args.labels, threads=args.threads, delegates=args.delegate)
     pipeline = PipelineConfig(source="", model="", score=args.score, iou=args.iou, max_detections=args.max_detections)
+    sources = _sources(args.sources)
     with ExitStack() as stack:
+        interruption = stack.enter_context(Interruption())
         spawner = stack.enter_context(closing(Spawner()))
-        worker = stack.enter_context(closing(make_worker("model", model, 1, spawner, restart=False)))
+        worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), model, 1, spawner, restart=False)))
         worker.start()
-        spec = worker.spec(ANSWER_S)
-        if spec is None:
-            raise WorkerError(f"{args.model}: not loaded within {ANSWER_S:.0f} s", "deadline")
+        while (spec := worker.spec(LOOK_S)) is None:
+            interruption.check()
         for delegate, why in (worker.report.refused if worker.report else {}).items():
             print(f"edge-agent: delegate {delegate} is not to be had: {why}", file=sys.stderr)
         predictor = Predictor(worker, spec, pipeline)
         album = stack.enter_context(closing(_album(args.save))) if args.save else None
-        for text in args.sources:
-            stream = _stream(spawner, text)
-            for frame, answer, prediction in predictor.run(stream):
-                print(predictor.json(answer, prediction) if args.json else predictor.line(answer, prediction), flush=True)
-                if album:
-                    album.add(frame, prediction, spec, stream.fps)
+        for number, (name, source) in enumerate(sources):
+            with closing(open_stream(spawner, name, source, held=1, first_seq=0)) as stream:
+                interruption.wake = stream.interrupt
+                for frame, answer, prediction in predictor.run(stream, interruption):
+                    print(predictor.json(answer, prediction) if args.json else predictor.line(answer, prediction), flush=True)
+                    if album:
+                        album.add(number, frame, prediction, spec, stream.fps)
 
 
 class Predictor:
@@ -65,19 +76,18 @@ class Predictor:
         self._answers: queue.Queue[Answer] = queue.Queue()
         self._seq = 0
 
-    def run(self, stream: FrameStream) -> Iterator[tuple[Frame, Answer, Prediction]]:
+    def run(self, stream: FrameStream, interruption: Interruption) -> Iterator[tuple[Frame, Answer, Prediction]]:
         """Every frame, what became of it, and what the filters leave of that. AgentError where source or worker fails."""
-        with closing(stream):
-            while (frame := stream.read()) is not None:
-                slot = self._worker.acquire(ANSWER_S)
-                if slot is None:
-                    raise WorkerError("the model's worker has no free slot", "deadline")
-                self._inference.submit(slot, frame, self._answers.put)
-                answer = self._answers.get(timeout=ANSWER_S)
-                if answer.prediction is None:
-                    self._worker.acquire(ANSWER_S)  # raises what the worker died of
-                    raise WorkerError("the model's worker failed", "crashed")
-                yield frame, answer, self._filter(answer.prediction)
+        while (frame := _next(stream, interruption)) is not None:
+            slot = self._worker.acquire(ANSWER_S)
+            if slot is None:
+                raise WorkerError("the model's worker has no free slot", "deadline")
+            self._inference.submit(slot, frame, self._answers.put)
+            answer = self._answers.get(timeout=ANSWER_S)
+            if answer.prediction is None:
+                self._worker.acquire(ANSWER_S)  # raises what the worker died of
+                raise WorkerError("the model's worker failed", "crashed")
+            yield frame, answer, self._filter(answer.prediction)
 
     def line(self, answer: Answer, prediction: Prediction) -> str:
         """For people: the frame, how long the model took, and what it saw where, in pixels."""
@@ -107,13 +117,31 @@ class Predictor:
                 yield f"{name} [{x1} {y1} {x2} {y2}]"
 
 
-def _stream(spawner: Spawner, text: str) -> FrameStream:
+def _sources(texts: Sequence[str]) -> list[tuple[str, SourceConfig]]:
+    """Each source with its name. UsageError with every one that makes no sense or is not there; cameras are asked later."""
+    problems, sources = [], []
+    for text in texts:
+        try:
+            source = source_from(text)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if isinstance(source, FileConfig | ImagesConfig) and not os.path.exists(text):  # noqa: PTH110  Path.exists may raise
+            problems.append(f"{text}: there is no such file or folder{suggest_file(Path(text))}")
+        name = Path(text).absolute().name if "://" not in text else text.partition("://")[0]  # a URL may hold a password
+        sources.append((name, source))
+    if problems:
+        raise UsageError("\n".join(problems))
+    return sources
+
+
+def _next(stream: FrameStream, interruption: Interruption) -> Frame | None:
     try:
-        config = source_from(text)
-    except ValueError as error:
-        raise UsageError(f"predict: {error}") from None
-    name = Path(text).absolute().name if "://" not in text else text.partition("://")[0]  # a URL may hold a password
-    return open_stream(spawner, name, config, held=1, first_seq=0)
+        interruption.check()
+        return stream.read()
+    except SourceError:
+        interruption.check()  # which has ended the stream
+        raise
 
 
 def _album(folder: Path) -> "Album":

@@ -140,8 +140,10 @@ class SourceLoop:
             log.info("source %s is back", self.name)
         elif status.state == "stopped" and status.reason in {"ended", "stopped_by_agent"}:
             log.info("source %s: %s", self.name, status.reason.replace("_", " "))
-        elif status.state in {"frozen", "black", "stopped"}:
-            log.warning("source %s is %s (%s) %s", self.name, status.state, status.reason, status.detail)
+        elif status.state == "stopped":
+            log.warning("source %s is given up: it fails at the same place again", self.name)
+        elif status.state in {"frozen", "black"}:
+            log.warning("source %s is %s", self.name, status.state)
         self._on_status(self.name, status)
 
 

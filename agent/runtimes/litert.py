@@ -13,6 +13,10 @@ from agent.runtimes import ModelReport, RuntimeOptions
 from agent.runtimes.tflite_metadata import read_tflite_metadata
 
 EXTERNAL = {"edgetpu": "libedgetpu.so.1"}
+HINTS = {  # part of what LiteRT says, and what to do about it
+    "not a valid Flatbuffer": "is the file cut off?",
+    "unresolved custom op": "export the model without it",
+}
 
 
 class LiteRt:
@@ -66,7 +70,10 @@ def _first_that_loads(path: str, options: RuntimeOptions) -> tuple[Interpreter, 
                 refused[name] = "it took none of this model's operators"
                 return interpreter, "cpu", refused
             return interpreter, name, refused
-    raise BundleError(f"{path}: LiteRT cannot load it: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
+    reasons = [f"{name}: {why}" for name, why in refused.items()]
+    if len(reasons) > len(set(refused.values())) == 1:  # the model's fault, not the delegates'
+        reasons = list(refused.values())[:1]
+    raise BundleError(f"{path}: LiteRT cannot load it: {'; '.join(reasons)}")
 
 
 def _load(path: str, delegate: str, threads: int) -> Interpreter:
@@ -96,4 +103,5 @@ def _spec(detail: dict[str, Any]) -> TensorSpec:
 
 def _line(error: Exception) -> str:
     """An error's first sentence, in one line."""
-    return " ".join(str(error).split("\n", 1)[0].split())
+    text = " ".join(str(error).split("\n", 1)[0].split()).removesuffix(".")
+    return text + next((f"; {hint}" for part, hint in HINTS.items() if part in text), "")

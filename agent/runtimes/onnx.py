@@ -1,5 +1,6 @@
 """ONNX models on onnxruntime: the CPU provider unless others are asked for, in their order."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ LEVELS = {
     "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+# what onnxruntime writes in core/common/status.cc and core/framework/tensorprotoutils.cc
+PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+WEIGHTS_MISSING = re.compile(r'External data path does not exist: "([^"]+)"')
 FATAL_ONLY = 4  # onnxruntime's log level: its warnings come back to us as what `get_providers` says
 
 
@@ -82,4 +86,7 @@ def _spec(path: str, tensor: Any) -> TensorSpec:
 
 def _line(error: Exception) -> str:
     """An error's text in one line, without onnxruntime's prefix."""
-    return " ".join(str(error).removeprefix("[ONNXRuntimeError] : ").split())
+    text = " ".join(str(error).split())
+    if found := WEIGHTS_MISSING.search(text):
+        return f"the file with its weights is missing; copy it beside the model: {found[1]}"
+    return PREFIX.sub("", text)

@@ -44,6 +44,7 @@ class Capture:
         self.complaint = ""
         with captured_stderr() as said:
             opened = self._video.open(address, api, [number for pair in (parameters or {}).items() for number in pair])
+        os.environ.pop("OPENCV_FFMPEG_CAPTURE_OPTIONS")  # they are for this stream alone
         self._note(said)
         return opened
 

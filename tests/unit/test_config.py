@@ -292,7 +292,7 @@ def test_a_source_of_no_kind() -> None:
 
 
 def test_files_that_cannot_be_read(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.yaml: No such file or directory"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: there is no such config"):
         load_config(folder / "none.yaml")
     with pytest.raises(ConfigError, match="Is a directory"):
         load_config(folder)
@@ -360,3 +360,11 @@ def test_any_change_to_a_config_gives_a_config_or_problems(folder: Path, value: 
         lines = str(error).split("\n")
         assert all(line.startswith(str(folder)) for line in lines)
         os.fsencode(str(error))
+
+
+def test_a_password_in_place_of_the_broker_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model: m.onnx\nsource: 0\nmqtt: viewer:hunter2@broker\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "config.yaml")
+    assert "expected HOST" in str(caught.value)
+    assert "hunter2" not in str(caught.value)

@@ -75,7 +75,7 @@ def test_three_lines_are_enough(place: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("version: 1.10", 'version: expected a semantic version in quotes, such as "1.0.0", got 1.1; put it in quotes: "1.10"'),
+        ("version: 1.10", 'version: expected a semantic version in quotes, such as "1.0.0", got 1.1'),
         ('version: "1.0"', 'version: expected a semantic version in quotes, such as "1.0.0", got "1.0"'),
         ('version: "01.0.0"', 'version: expected a semantic version in quotes, such as "1.0.0", got "01.0.0"'),
         ("name: People", 'name: expected a name of a-z, 0-9, _ and -, beginning with a letter or digit, 63 at most, got "People"'),

@@ -48,7 +48,7 @@ def test_a_wrong_config(config: Path, capfd: pytest.CaptureFixture[str]) -> None
         f"edge-agent: {config}:4: models.people.labels: there is no {config.parent}/label.txt; did you mean labels.txt?",
     ]
     assert main(["check", str(config.parent / "none.yaml")]) == 2
-    assert capfd.readouterr().err == f"edge-agent: {config.parent}/none.yaml: No such file or directory\n"
+    assert capfd.readouterr().err == f"edge-agent: {config.parent}/none.yaml: there is no such config; did you mean config.yaml?\n"
 
 
 def test_a_wrong_model(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
