@@ -566,9 +566,10 @@ class Daemon:
         self._reader.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
+        print(*self.log, sep="\n")  # noqa: T201  where a test fails, pytest shows it
 
     def wait_line(self, pattern: str) -> None:
-        wait_until(lambda: any(re.search(pattern, line) for line in self.log), f"{pattern} in {self.log}")
+        wait_until(lambda: any(re.search(pattern, line) for line in self.log), pattern)
 
     def stop(self) -> None:
         """SIGTERM ends it within 5 s, with status 0."""
@@ -767,8 +768,9 @@ def test_a_wrong_password(folder: Path) -> None:
 def test_two_devices_with_one_id(folder: Path, broker: Mosquitto) -> None:
     """A broker of MQTT 5 says who took the id; mosquitto before 2.0.15 does not, so that it is guessed."""
     write_config(folder, f'"{broker.host}:{broker.port}"', "twin")
+    twin = shutil.copytree(folder, folder / "twin")
     line = r"another client uses? the client id 'twin'|does another client use the client id 'twin'\?"
-    with Daemon(folder) as one, Daemon(folder) as other:
+    with Daemon(folder) as one, Daemon(twin) as other:
         wait_until(lambda: any(re.search(line, told) for told in one.log + other.log), "who took the id")
         one.stop()
         other.stop()
