@@ -11,7 +11,7 @@ from functools import partial
 
 from agent import __version__
 from agent.config import Config
-from agent.errors import WorkerError
+from agent.errors import AgentError, WorkerError, WorkerFailure
 from agent.health.host import Host, clock_synced, hardware, versions
 from agent.pipeline.mailbox import Mailbox
 from agent.pipeline.models import make_worker
@@ -158,7 +158,7 @@ class App:
             self._publish_info()
             self._event("worker", worker.name, "started", "")
         elif failure is not None:
-            self._event("worker", worker.name, failure.kind if isinstance(failure, WorkerError) else "load", str(failure))
+            self._event("worker", worker.name, _kind(failure), str(failure))
         self._logs[worker.name].tell(worker)
         self._update_states()
         self._health.poke()
@@ -212,7 +212,7 @@ class _ModelLog:
     def tell(self, worker: ModelWorker) -> None:
         """Called at each change of a worker's state."""
         if worker.failure is not None:
-            kind = getattr(worker.failure, "kind", "load")
+            kind = _kind(worker.failure)
             if kind != self._kind or time.monotonic() - self._told_at >= QUIET_S:
                 log.error("%s", worker.failure)
                 self._kind, self._told_at, self._tell_recovery = kind, time.monotonic(), True
@@ -221,6 +221,11 @@ class _ModelLog:
             for delegate, why in worker.report.refused.items():
                 log.warning("model %s: delegate %s is not to be had: %s", worker.name, delegate, why)
             log.info("model %s runs on %s", worker.name, worker.report.delegate)
+
+
+def _kind(failure: AgentError) -> WorkerFailure:
+    """How a model failed; what its bundle is guilty of shows when it is loaded."""
+    return failure.kind if isinstance(failure, WorkerError) else "load"
 
 
 def _together(steps: list[Callable[[], None]]) -> None:

@@ -124,9 +124,8 @@ def serve(channel: socket.socket) -> NoReturn:
             outputs = [model.runtime.run(item) for item in inputs]
             last = Invoked(model, message, outputs, (time.perf_counter() - start) * 1000)
         elif isinstance(message, Load):
-            start = time.perf_counter()
             models[message.model] = model = Model(message)
-            protocol.send(channel, Loaded(message.model, model.runtime.report, (time.perf_counter() - start) * 1000))
+            protocol.send(channel, Loaded(message.model, model.runtime.report))
         elif descriptor is not None:
             protocol.send(channel, Ready(message.model, models[message.model].prepare(message, descriptor)))
 

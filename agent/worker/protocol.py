@@ -87,11 +87,10 @@ class Infer(Struct, frozen=True, tag=True):
 
 
 class Loaded(Struct, frozen=True, tag=True):
-    """What the runtime says of the model. load_ms: time that loading took."""
+    """What the runtime says of the model."""
 
     model: int
     report: ModelReport
-    load_ms: Milliseconds
 
 
 class Ready(Struct, frozen=True, tag=True):

@@ -14,6 +14,7 @@ from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
 from tests import faulty_runtime
 from tests.faulty import ask, faulty_worker
+from tests.processes import children, open_descriptors
 from tests.waiting import wait_until
 
 
@@ -33,8 +34,7 @@ def worker(spawner: Spawner) -> Iterator[ModelWorker]:
 
 def footprint() -> tuple[int, int]:
     """Descriptors and child processes of this process."""
-    children = [child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()]
-    return len(list(Path("/proc/self/fd").iterdir())), len(children)
+    return open_descriptors(), len(children(os.getpid()))
 
 
 def test_answers_a_request(worker: ModelWorker) -> None:
@@ -91,8 +91,7 @@ def test_failures_leave_nothing_behind(spawner: Spawner) -> None:
         assert ask(worker, faulty_runtime.FINE).prediction is not None
     assert footprint() == before
     worker.close()
-    descriptors, children = footprint()
-    assert (descriptors, children) == (before[0] - 2, before[1] - 1)  # the channel, the slots' memory, the process
+    assert footprint() == (before[0] - 2, before[1] - 1)  # the channel, the slots' memory, the process
 
 
 def test_a_request_made_while_the_worker_restarts_reaches_the_new_one(worker: ModelWorker) -> None:

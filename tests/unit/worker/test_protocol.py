@@ -4,13 +4,13 @@ import math
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from agent.worker import protocol
 from agent.worker.protocol import Captured, Inferred, Ready, Slots
+from tests.processes import open_descriptors
 
 Pair = tuple[socket.socket, socket.socket]
 CAPTURED = Captured(1, 0, "bgr24", 64, 48, 0, 1, 1, "", 0.0)
@@ -21,10 +21,6 @@ def pair() -> Iterator[Pair]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         yield ours, theirs
-
-
-def open_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.parametrize(
