@@ -89,8 +89,9 @@ need() {
 }
 
 fill_venv() {
-    .venv/bin/python -m pip install --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock
-    .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+    # --no-deps: the lock is whole; a resolver would refuse "coverage[toml]" once a later coverage than the locked one is out
+    .venv/bin/python -m pip install --disable-pip-version-check --only-binary :all: --require-hashes --no-deps -r requirements.lock &&
+        .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
 }
 
 python=$(find_python) || die "needs Python 3.11 to 3.14: sudo apt-get install python3 python3-venv"
