@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 import yaml
-from agent.sources.belt import Belt
 
 from agent.errors import AgentError
 from agent.publish.topics import Topics
+from agent.sources.belt import Belt
 from agent.sources.config import SyntheticConfig
 from scripts.demo.broker import HOST, EmbeddedBroker, choose_port
 from scripts.demo.score import Thing

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from agent.sources.belt import Belt
 
 from agent.cli.album import Album
 from agent.core.types import Detections, Frame
 from agent.publish.messages import DetectResult
+from agent.sources.belt import Belt
 from scripts.demo.view import progress
 
 

@@ -99,7 +99,7 @@ class LiveTable:
             Group(self._counts(latest), Text(), self._speed_table()),
         )
         title = Text.assemble(("edge-agent", "bold"), f"  model {model}, {running_s:.0f} s")
-        return Group(title, top, self._last(latest), Text(self._advice, style="dim"))
+        return Group(title, top, Text("last detections"), self._last(latest), Text(self._advice, style="dim"))
 
     def _map(self, result: DetectResult) -> Text:
         cells = [[(" ", "")] * MAP_COLUMNS for _ in range(MAP_ROWS)]
@@ -130,7 +130,7 @@ class LiveTable:
         return table
 
     def _last(self, result: DetectResult) -> Table:
-        table = Table(title="last detections", title_justify="left", box=None, show_header=False, padding=(0, 1))
+        table = Table(box=None, show_header=False, padding=(0, 1))
         for one in result.detections[:SHOWN]:
             table.add_row(*self._row(one))
         for _ in range(SHOWN - len(result.detections)):
