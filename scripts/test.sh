@@ -3,6 +3,7 @@
 #
 #   scripts/test.sh [PYTEST ARGUMENT...]          all checks and tests
 #   scripts/test.sh --fast [PYTEST ARGUMENT...]   the unit tests alone
+#   scripts/test.sh --image                       the container image for 64-bit Arm alone; as root
 #
 # It makes .venv and fills it from requirements.lock. As root, or with CI=true, it installs the Debian packages that are
 # missing; otherwise it says what is skipped for lack of what.
@@ -11,11 +12,11 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/venv.sh
 . scripts/venv.sh
 
-fast=
-if [ "${1:-}" = --fast ]; then
-    fast=yes
-    shift
-fi
+fast='' image=''
+case ${1:-} in
+--fast) fast=yes && shift ;;
+--image) image=yes && shift ;;
+esac
 
 # what tests need -> the Debian packages that have it
 packages=(
@@ -55,6 +56,9 @@ export PATH="$PWD/.venv/bin:$PATH"
 
 if [ -n "$fast" ]; then
     check "unit tests" pytest -o testpaths=tests/unit "$@"
+elif [ -n "$image" ]; then
+    need buildah runc debootstrap qemu-user-static
+    check "arm64 image" scripts/build_arm64_image.sh
 else
     need "${packages[@]}"
     check "ruff check" ruff check
