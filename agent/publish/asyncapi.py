@@ -164,7 +164,7 @@ def _draft_7(schema: Any) -> Any:
 class _Dumper(yaml.SafeDumper):
     """Repeats what occurs twice, instead of pointing to it."""
 
-    ignore_aliases: Callable[..., bool] = lambda *_: True  # type: ignore[assignment]
+    ignore_aliases: Callable[..., bool] = lambda *_: True
 
 
 def main(folder: Path) -> None:
