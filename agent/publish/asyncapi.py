@@ -44,7 +44,7 @@ class Channel(NamedTuple):
 
 
 CHANNELS = {
-    "info": Channel(TOPICS.info, (Info,), 1, True, "Again whenever a model has loaded."),
+    "info": Channel(TOPICS.info, (Info,), 1, True, "After the start, and again whenever a model has loaded."),
     "health": Channel(TOPICS.health, (Health,), 1, True, "Every 60 s, and when something changes, at most once a second."),
     "source": Channel(TOPICS.source("{source}"), (SourceStatus,), 1, True, str(Topics.source.__doc__)),
     "state": Channel(TOPICS.state("{pipeline}"), (PipelineState,), 1, True, str(Topics.state.__doc__)),
