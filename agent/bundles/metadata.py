@@ -61,15 +61,21 @@ def _of_ultralytics(data: dict[str, Any], runtime: str) -> FileFacts:
     task = str(data["task"])
     box = "xywh_normalized" if runtime == "litert" else "xywh_pixels"
     scaled = {"color": "rgb", "mean": 0.0, "std": 255.0}
+    letterboxed = {"resize": "letterbox", "anchor": "center", "pad": 114, **scaled}
     inputs: dict[str, dict[str, Any]] = {
-        "detect": {"resize": "letterbox", "anchor": "center", "pad": 114, **scaled},
+        "detect": letterboxed,
+        "pose": letterboxed,
         "classify": {"resize": "crop", **scaled},
+    }
+    options: dict[str, dict[str, object]] = {
+        "detect": {"box": box},
+        "pose": {"box": box, "kpt_shape": _kpt_shape(data.get("kpt_shape"))},
     }
     return FileFacts(
         origin="Ultralytics",
         task=task,
-        head={"detect": "yolo", "classify": "classify"}.get(task),
-        head_options={"box": box} if task == "detect" else {},
+        head={"detect": "yolo", "pose": "yolo_pose", "classify": "classify"}.get(task),
+        head_options=options.get(task, {}),
         labels=_names(data["names"]),
         size=_size(data.get("imgsz")),
         input=inputs.get(task, {}),
@@ -116,6 +122,14 @@ def _size(imgsz: object) -> tuple[int, int] | None:
     match imgsz:
         case [int(height), int(width)] if 0 < height <= 16384 and 0 < width <= 16384:
             return (width, height)
+    return None
+
+
+def _kpt_shape(shape: object) -> list[int] | None:
+    """How many key points, and numbers a point."""
+    match shape:
+        case [int(count), int(numbers)] if 0 < count <= 1000 and numbers in (2, 3):
+            return [count, numbers]
     return None
 
 

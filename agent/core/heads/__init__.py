@@ -17,6 +17,10 @@ HEADS: dict[str, str] = {  # in the order in which `agent.core.guess` prefers th
     "ssd": "agent.core.heads.ssd:Ssd",
     "yolox": "agent.core.heads.yolox:YoloX",
     "yolo": "agent.core.heads.yolo:Yolo",
+    "movenet": "agent.core.heads.movenet:MoveNet",
+    "yolo_pose": "agent.core.heads.yolo_pose:YoloPose",
+    "segment": "agent.core.heads.segment:Segment",
+    "mask": "agent.core.heads.mask:Mask",
     "classify": "agent.core.heads.classify:Classify",
 }
 
@@ -46,7 +50,7 @@ class Head(Protocol):
         """Number of classes that the tensors imply, None where they do not say; ValueError where they do not fit this family."""
 
     def __call__(self, tensors: Sequence[NDArray[Any]], thresholds: Thresholds) -> Prediction:
-        """Predictions scoring at least `thresholds.score`, best first; boxes in pixels of the model's input.
+        """Predictions scoring at least `thresholds.score`, best first; boxes, points and maps in pixels of the model's input.
 
         tensors: in the order of `outputs.tensors`.
         """

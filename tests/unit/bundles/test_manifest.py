@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from agent.bundles.manifest import Golden, Input, Nms, Requires, json_schema, read_manifest
+from agent.core.heads import HEADS
 from agent.errors import BundleError
 
+TYPES = ", ".join(HEADS)
 DOCS = Path(__file__).parents[3] / "docs"
 MINIMAL = 'name: people\nversion: "1.0.0"\nmodel: m.tflite\n'
 FULL = """
@@ -79,16 +81,16 @@ def test_three_lines_are_enough(place: Path) -> None:
         ('version: "1.0"', 'version: expected a semantic version in quotes, such as "1.0.0", got "1.0"'),
         ('version: "01.0.0"', 'version: expected a semantic version in quotes, such as "1.0.0", got "01.0.0"'),
         ("name: People", 'name: expected a name of a-z, 0-9, _ and -, beginning with a letter or digit, 63 at most, got "People"'),
-        ("task: segment", "task: segment is not built yet in this version; only detect and classify are"),
-        ("task: detects", 'task: expected one of classify, detect, got "detects"; did you mean detect?'),
+        ("task: anomaly", "task: anomaly is not built yet in this version; only detect, classify, segment, keypoints are"),
+        ("task: detects", 'task: expected one of classify, detect, keypoints, segment, got "detects"; did you mean detect?'),
         ("variants: []", "variants: not built yet in this version; say model: FILE instead"),
         ("max_latency_ms: 5", "max_latency_ms: not built yet in this version; leave it out"),
         ("format: 2", "format: expected 1, got 2"),
         ("lables: l.txt", "lables: unknown key; did you mean labels?"),
         ("head: yolo", 'head: expected a map, got "yolo"'),
-        ("head: {}", "head.type: expected one of ssd, yolox, yolo, classify"),
-        ("head: {type: yolov8}", 'head.type: expected one of ssd, yolox, yolo, classify, got "yolov8"; did you mean yolo?'),
-        ("head: {type: [yolo]}", "head.type: expected one of ssd, yolox, yolo, classify, got a list of 1"),
+        ("head: {}", f"head.type: expected one of {TYPES}"),
+        ("head: {type: yolov8}", f'head.type: expected one of {TYPES}, got "yolov8"; did you mean yolo?'),
+        ("head: {type: [yolo]}", f"head.type: expected one of {TYPES}, got a list of 1"),
         ("head: {type: yolo, box: xywh}", 'head.box: expected one of xywh_normalized, xywh_pixels, got "xywh"'),
         ("head: {type: yolo, strides: [8]}", "head.strides: unknown key; known here: box"),
         ("input: {size: 416}", "input.size: expected a list of 2, each an integer from 1 to 16384, got 416"),

@@ -10,6 +10,7 @@ from agent.bundles.load import open_bundle
 from agent.bundles.resolve import resolve
 from agent.cli.bundle_writer import decide, write
 from agent.cli.main import main
+from agent.core.heads import HEADS
 from agent.errors import UsageError
 from agent.loading import load_class
 from agent.runtimes import RUNTIMES, ModelReport, RuntimeOptions
@@ -127,7 +128,7 @@ def test_without_labels_it_says_so(capfd: pytest.CaptureFixture[str]) -> None:
             ["m.onnx"],
             "m.onnx: head.type: the outputs output [1, 84, 7] may be those of yolox or yolo; say --head yolox or --head yolo",
         ),
-        (["m.onnx", "--head", "yolov8"], "--head: expected one of ssd, yolox, yolo, classify, got yolov8"),
+        (["m.onnx", "--head", "yolov8"], f"--head: expected one of {', '.join(HEADS)}, got yolov8"),
         (["m.onnx", "--head", "yolo", "--size", "64"], "--size: expected WxH, such as 640x640, got 64"),
         (["m.onnx", "--mean", "x"], "--mean: expected a number, or one a channel such as 123.7,116.3,103.5, got x"),
         (["m.onnx", "--mean", "1", "--std", "0"], "--std: expected a number above 0, got 0.0"),

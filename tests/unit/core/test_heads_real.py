@@ -93,6 +93,7 @@ def predict(model: Loaded, head_type: type[Head], picture: Path, thresholds: Thr
     found = head_type(outputs, head_type.Options())(model.run(tensor), thresholds)
     if isinstance(found, Classes):
         return found
+    assert isinstance(found, Detections)
     if thresholds.iou is not None:
         found = found[nms(found.boxes, found.scores, found.class_ids, thresholds.iou, False, thresholds.max_detections)]
     return Detections(geometry.to_source(found.boxes), found.scores, found.class_ids)
