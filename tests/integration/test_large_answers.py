@@ -37,7 +37,12 @@ def ask(made: ModelWorker) -> Prediction | None:
     assert slot is not None
     outcomes: list[Outcome] = []
     answered = threading.Event()
-    made.submit(slot, THRESHOLDS, lambda outcome: (outcomes.append(outcome), answered.set())[1])
+
+    def done(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        answered.set()
+
+    made.submit(slot, THRESHOLDS, done)
     assert answered.wait(DEADLINE_S)
     return outcomes[0].prediction
 
