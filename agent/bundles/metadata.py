@@ -69,7 +69,8 @@ def _of_ultralytics(data: dict[str, Any], runtime: str) -> FileFacts:
     }
     options: dict[str, dict[str, object]] = {
         "detect": {"box": box},
-        "pose": {"box": box, "kpt_shape": _kpt_shape(data.get("kpt_shape"))},
+        # exports that end in their own NMS have not always been the same in this: the numbers tell
+        "pose": {"box": None if data.get("end2end") else box, "kpt_shape": _kpt_shape(data.get("kpt_shape"))},
     }
     return FileFacts(
         origin="Ultralytics",
