@@ -1,12 +1,12 @@
 """Draws predictions onto pictures."""
 
 import colorsys
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.core.spec import ModelSpec
 from agent.core.types import Classes, Detections, Frame, Poses, Prediction, Segments
 
 TO_BGR = {
@@ -16,6 +16,7 @@ TO_BGR = {
     "yuv420p": cv2.COLOR_YUV2BGR_I420,
 }
 U8 = NDArray[np.uint8]
+Label = Callable[[int], str]  # of a class id
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 OPACITY = 0.45  # of a segment
 LIKELY_POINT = 0.3  # least score of a key point that is drawn
@@ -28,34 +29,34 @@ COCO_BONES = (  # pairs of COCO's 17 points of a person: head, arms, trunk, legs
 GOLDEN_ANGLE = 0.381966  # of a full turn: neighbouring class ids get colours far apart
 
 
-def annotated(frame: Frame, prediction: Prediction, spec: ModelSpec) -> NDArray[np.uint8]:
-    """A copy of the frame, bgr24 (h, w, 3), with what was found in it, and its labels."""
+def annotated(frame: Frame, prediction: Prediction, label: Label) -> NDArray[np.uint8]:
+    """A copy of the frame, bgr24 (h, w, 3), with what was found in it, and the labels of that."""
     bgr = cv2.cvtColor(frame.pixels, TO_BGR[frame.format]) if frame.format in TO_BGR else frame.pixels.copy()
     picture = np.asarray(bgr, np.uint8)
     unit = max(1, round(min(frame.width, frame.height) / 400))  # line width in pixels
     match prediction:
         case Classes():
-            _draw_classes(picture, prediction, spec, unit)
+            _draw_classes(picture, prediction, label, unit)
         case Segments():
-            _draw_segments(picture, prediction, spec, unit)
+            _draw_segments(picture, prediction, label, unit)
         case _:
-            _draw_objects(picture, prediction, spec, unit)
+            _draw_objects(picture, prediction, label, unit)
     return picture
 
 
-def _draw_classes(picture: U8, found: Classes, spec: ModelSpec, unit: int) -> None:
+def _draw_classes(picture: U8, found: Classes, label: Label, unit: int) -> None:
     for line, (class_id, score) in enumerate(zip(found.class_ids.tolist(), found.scores.tolist(), strict=True)):
-        _text(picture, f"{spec.label(class_id)} {score:.2f}", (4 * unit, 16 * unit * (line + 1)), _color(class_id), unit)
+        _text(picture, f"{label(class_id)} {score:.2f}", (4 * unit, 16 * unit * (line + 1)), _color(class_id), unit)
 
 
-def _draw_objects(picture: U8, found: Detections | Poses, spec: ModelSpec, unit: int) -> None:
+def _draw_objects(picture: U8, found: Detections | Poses, label: Label, unit: int) -> None:
     boxes = found.boxes.round().astype(int).tolist()
     for i in reversed(range(len(found))):  # the best on top
         box, class_id, score = boxes[i], int(found.class_ids[i]), float(found.scores[i])
         cv2.rectangle(picture, tuple(box[:2]), tuple(box[2:]), _color(class_id), 2 * unit, cv2.LINE_AA)
         if isinstance(found, Poses):
             _draw_points(picture, found.points[i], unit)
-        _text(picture, f"{spec.label(class_id)} {score:.2f}", (box[0], max(box[1], 14 * unit)), _color(class_id), unit)
+        _text(picture, f"{label(class_id)} {score:.2f}", (box[0], max(box[1], 14 * unit)), _color(class_id), unit)
 
 
 def _draw_points(picture: U8, points: NDArray[np.float32], unit: int) -> None:
@@ -69,7 +70,7 @@ def _draw_points(picture: U8, points: NDArray[np.float32], unit: int) -> None:
         cv2.circle(picture, places[i], 3 * unit, _color(i), cv2.FILLED, cv2.LINE_AA)
 
 
-def _draw_segments(picture: U8, found: Segments, spec: ModelSpec, unit: int) -> None:
+def _draw_segments(picture: U8, found: Segments, label: Label, unit: int) -> None:
     """Each class as a translucent area with an outline, its label where the area is widest."""
     height, width = picture.shape[:2]
     for class_id in found.class_ids.tolist():
@@ -81,7 +82,7 @@ def _draw_segments(picture: U8, found: Segments, spec: ModelSpec, unit: int) -> 
     for class_id, area in reversed(list(zip(found.class_ids.tolist(), found.areas.tolist(), strict=True))):
         row, column = _widest(found.class_map == class_id)
         corner = round(column * width), max(round(row * height), 14 * unit)
-        _text(picture, f"{spec.label(class_id)} {area * 100:.1f} %", corner, _color(class_id), unit)
+        _text(picture, f"{label(class_id)} {area * 100:.1f} %", corner, _color(class_id), unit)
 
 
 def _widest(on: NDArray[np.bool_]) -> tuple[float, float]:

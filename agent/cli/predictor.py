@@ -62,7 +62,7 @@ def predict(args: argparse.Namespace) -> None:
                 for frame, answer, prediction in predictor.run(stream, interruption):
                     print(predictor.json(answer, prediction) if args.json else predictor.line(answer, prediction), flush=True)
                     if album:
-                        album.add(number, frame, prediction, spec, stream.fps)
+                        album.add(number, frame, prediction, spec.label, stream.fps)
 
 
 class Predictor:
