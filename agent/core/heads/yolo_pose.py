@@ -14,6 +14,7 @@ from agent.core.spec import Task, Thresholds
 from agent.core.types import Poses
 
 COCO = (17, 3)  # of a person
+MOST_OBJECTS = 1000  # of an end-to-end export; 300 are common
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,13 @@ class YoloPose:
 
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
-        """None: how many of the numbers are points is an option. ValueError where there is not one tensor of three dimensions."""
-        if len(outputs.tensors) != 1 or len(outputs.tensors[0].shape) != 3:
-            raise ValueError(_misfit(outputs, COCO))
-        return None
+        """None: how many of the numbers are points is an option. ValueError where no number of points would fit."""
+        if len(outputs.tensors) == 1 and len(outputs.tensors[0].shape) == 3:
+            _, rows, columns = outputs.tensors[0].shape
+            raw = {rows, columns} & _grids(outputs.input_size)
+            if raw or (rows <= MOST_OBJECTS and columns >= 6 + 2):
+                return None
+        raise ValueError(_misfit(outputs, COCO))
 
     def __call__(self, tensors: Sequence[NDArray[Any]], thresholds: Thresholds) -> Poses:
         """Poses scoring at least `thresholds.score`, best first, boxes and points in pixels of the model's input."""
@@ -96,9 +100,9 @@ def _shape(outputs: ModelOutputs, kpt_shape: tuple[int, int] | None) -> tuple[bo
 
     ValueError where it is neither, or leaves open how many points there are, or has other classes than there are labels.
     """
-    count, per_point = kpt_shape or COCO
-    grids = {cells(outputs.input_size, strides) for strides in STRIDES} | {-1}
     YoloPose.classes(outputs)
+    count, per_point = kpt_shape or COCO
+    grids = _grids(outputs.input_size)
     _, rows, columns = outputs.tensors[0].shape
     if columns in grids:
         found = (False, rows - 4 - count * per_point)
@@ -111,6 +115,11 @@ def _shape(outputs: ModelOutputs, kpt_shape: tuple[int, int] | None) -> tuple[bo
     if found[1] < 1 or (kpt_shape is None and found[1] != 1) or outputs.classes not in (0, found[1]):
         raise ValueError(_misfit(outputs, (count, per_point)))
     return found
+
+
+def _grids(input_size: tuple[int, int]) -> set[int]:
+    """How many cells the common grids have; -1: it may be as many."""
+    return {cells(input_size, strides) for strides in STRIDES} | {-1}
 
 
 def _misfit(outputs: ModelOutputs, kpt_shape: tuple[int, int]) -> str:

@@ -173,6 +173,12 @@ def test_guesses(shape: tuple[int, ...], classes: int, heads: list[str]) -> None
     assert sorted(guess_heads(outputs(shape, classes=classes))) == heads
 
 
+@pytest.mark.parametrize("shape", [(1, 25200, 85), (1, 300, 7), (1, 56), (1, 8, 8, 56)])
+def test_no_number_of_points_makes_other_tensors_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="the yolo_pose head needs"):
+        YoloPose.classes(outputs(shape))
+
+
 def test_nothing_returned_shares_memory_with_the_tensor() -> None:
     raw = np.ones((1, 56, CELLS), np.float32)
     found = YoloPose(outputs(raw.shape), YoloPoseOptions())([raw], Thresholds(0.5, None))
