@@ -17,7 +17,7 @@ from tests.large_runtime import PEOPLE, SIDE
 
 TASKS: dict[str, Task] = {"segment": "segment", "yolo_pose": "keypoints"}
 THRESHOLDS = Thresholds(score=0.2, iou=None, max_detections=PEOPLE)
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 @contextmanager
