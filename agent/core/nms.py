@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 128  # boxes that are settled among themselves at a time; of several classes, if these are small
-WINDOW = 1024  # boxes that are compared with the kept ones at a time: BLOCK x WINDOW floats stay in a core's cache
+WINDOW = 1024  # boxes that are compared with the kept ones at a time: four floats a pair stay in a core's cache
 BEST = 8  # times the boxes that are asked for: with so many of the best, there are mostly enough that stay
 
 
@@ -37,18 +37,18 @@ def nms(
 def _survivors(boxes: NDArray[np.float32], class_ids: NDArray[np.int32], iou: float, room: int) -> NDArray[np.intp]:
     """Which of n ranked boxes stay, in their order; of a large class its `room` best."""
     n = len(boxes)
-    overlaps = _Overlaps(iou, min(n, BLOCK) * min(n, WINDOW))
+    memory = np.empty((2, 2 * min(n, BLOCK) * min(n, WINDOW)), np.float32)
     if n <= BLOCK:
-        return np.array(_greedy(overlaps.apart_within(_columns(boxes), class_ids)), np.intp)
+        return _survivors_of_few(_columns(boxes), class_ids, iou, memory)
     by_class = np.argsort(class_ids, kind="stable")
     columns, class_ids = _columns(boxes[by_class]), class_ids[by_class]
     stay = []
     for start, end in _groups(class_ids):
         group = columns[:, start:end]
         if end - start <= BLOCK:
-            found = np.array(_greedy(overlaps.apart_within(group, class_ids[start:end])), np.intp)
+            found = _survivors_of_few(group, class_ids[start:end], iou, memory)
         else:
-            found = _survivors_of_one_class(group, overlaps, room)
+            found = _survivors_of_one_class(group, iou, room, memory)
         stay.append(by_class[start + found])
     return np.sort(np.concatenate(stay))
 
@@ -66,24 +66,33 @@ def _groups(class_ids: NDArray[np.int32]) -> list[tuple[int, int]]:
     return [*groups, (start, last)]
 
 
-def _survivors_of_one_class(columns: NDArray[np.float32], overlaps: "_Overlaps", room: int) -> NDArray[np.intp]:
+def _survivors_of_few(
+    columns: NDArray[np.float32], class_ids: NDArray[np.int32], iou: float, memory: NDArray[np.float32]
+) -> NDArray[np.intp]:
+    """Which of at most `BLOCK` ranked boxes stay, whatever their classes."""
+    apart = _apart(columns, columns, iou, memory)
+    apart |= class_ids[:, None] != class_ids
+    return np.array(_greedy(apart), np.intp)
+
+
+def _survivors_of_one_class(columns: NDArray[np.float32], iou: float, room: int, memory: NDArray[np.float32]) -> NDArray[np.intp]:
     """Which of n ranked boxes stay, at most `room`."""
     n = columns.shape[1]
     kept: list[NDArray[np.intp]] = []
     for start in range(0, n, WINDOW):
         window = np.arange(start, min(start + WINDOW, n))
         for better in kept:
-            window = window[overlaps.apart(columns.take(better, 1), columns.take(window, 1)).all(axis=0)]
+            window = window[_apart(columns.take(better, 1), columns.take(window, 1), iou, memory).all(axis=0)]
         while len(window):
             block, window = window[:BLOCK], window[BLOCK:]
             rows = columns.take(block, 1)
-            stay = _greedy(overlaps.apart(rows, rows))[:room]
+            stay = _greedy(_apart(rows, rows, iou, memory))[:room]
             kept.append(block[stay])
             room -= len(stay)
             if room == 0:
                 return np.concatenate(kept)
             if len(window):
-                window = window[overlaps.apart(rows.take(stay, 1), columns.take(window, 1)).all(axis=0)]
+                window = window[_apart(rows.take(stay, 1), columns.take(window, 1), iou, memory).all(axis=0)]
     return np.concatenate(kept)
 
 
@@ -95,39 +104,25 @@ def _columns(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return columns
 
 
-class _Overlaps:
-    """Compares boxes with boxes, in memory of its own that is used again and again: fresh memory costs more than the arithmetic."""
+def _apart(columns: NDArray[np.float32], others: NDArray[np.float32], iou: float, memory: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(n, m): whether n boxes leave m others alone: intersection <= iou * union.
 
-    def __init__(self, iou: float, most: int) -> None:
-        """most: pairs at a time."""
-        self._iou = iou
-        self._a, self._b, self._c = np.empty((3, most), np.float32)
-        self._apart = np.empty(most, np.bool_)
-
-    def apart(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """(n, m): whether n boxes leave m others alone: intersection <= iou * union. Columns in; valid until the next call."""
-        shape = (a.shape[1], b.shape[1])
-        pairs = shape[0] * shape[1]
-        left, width, height = (memory[:pairs].reshape(shape) for memory in (self._a, self._b, self._c))
-        np.minimum(a[2, :, None], b[2], out=width)
-        np.maximum(a[0, :, None], b[0], out=left)
-        np.maximum(width, left, out=width)
-        width -= left  # 0 where they are apart
-        np.minimum(a[3, :, None], b[3], out=height)
-        height -= np.maximum(a[1, :, None], b[1], out=left)
-        width *= height  # the intersection, at most 0 where they are apart, which is below any union
-        union = np.add(a[4, :, None], b[4], out=height)
-        union -= width
-        union *= self._iou
-        apart = self._apart[:pairs].reshape(shape)
-        np.less_equal(width, union, out=apart)
-        return apart
-
-    def apart_within(self, columns: NDArray[np.float32], class_ids: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """(n, n): whether n boxes leave one another alone, as those of different classes do."""
-        apart = self.apart(columns, columns)
-        apart |= class_ids[:, None] != class_ids
-        return apart
+    memory: (2, at least 2 * n * m), for what lies between; fresh memory would cost more than the arithmetic.
+    """
+    a, b = columns[:, :, None], others[:, None]
+    pairs = (a.shape[1], b.shape[2])
+    ends, starts = (part[: 2 * pairs[0] * pairs[1]].reshape(2, *pairs) for part in memory)
+    np.minimum(a[2:4], b[2:4], out=ends)
+    np.maximum(a[:2], b[:2], out=starts)
+    np.maximum(ends, starts, out=ends)
+    ends -= starts  # width and height, 0 where they are apart
+    overlap, union = ends[0], starts[0]
+    overlap *= ends[1]
+    np.add(a[4], b[4], out=union)
+    union -= overlap
+    union *= iou
+    apart: NDArray[np.bool_] = overlap <= union
+    return apart
 
 
 def _greedy(apart: NDArray[np.bool_]) -> list[int]:
