@@ -17,11 +17,11 @@ class Noise:
         self._before = _ticks()
         self._own_before = _own_s()
 
-    def problems(self, rounds: Sequence[float] = (), children: bool = True) -> list[str]:
+    def problems(self, rounds: Sequence[float] = ()) -> list[str]:
         """Why figures may be wrong, in words; nothing where the computer was quiet.
 
-        rounds: figures of one and the same work. children: whether all that this process has started was waited for, so that
-        the kernel's count of its time is whole; else others cannot be told from them.
+        rounds: figures of one and the same work. All that this process has started must have been waited for: the kernel
+        counts their time then.
         """
         found = []
         if len(rounds) > 1 and (spread := (max(rounds) - min(rounds)) / statistics.median(rounds)) > MOST_SPREAD:
@@ -29,9 +29,9 @@ class Noise:
         busy, steal, total = (after - before for after, before in zip(_ticks(), self._before, strict=True))
         if total and steal / total > MOST_STEAL:
             found.append(f"the host took {steal / total:.0%} of the time away from this virtual machine")
-        others = busy / os.sysconf("SC_CLK_TCK") - (_own_s() - self._own_before)
-        share = others * os.sysconf("SC_CLK_TCK") / total if total else 0.0
-        if children and share > MOST_OTHERS:
+        own = (_own_s() - self._own_before) * os.sysconf("SC_CLK_TCK")
+        share = (busy - own) / total if total else 0.0
+        if share > MOST_OTHERS:
             found.append(f"other programs used {share:.0%} of the processors")
         return found
 
