@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.options import add_runtime_options
+from agent.cli.options import add_runtime_options, up_to
 from agent.errors import Reject, UsageError
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help=f"a model file or a bundle's directory; {DEMO_MODEL} if left out")
-    parser.add_argument("source", nargs="?", metavar="SOURCE", help="a video, a picture or a folder of pictures")
+    parser.add_argument("source", nargs="?", metavar="SOURCE", help="a video or pictures; the synthetic belt if left out")
     parser.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
     parser.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="to measure for, in all; 60 if left out")
-    parser.add_argument("--rounds", type=int, choices=range(1, 101), default=3, metavar="N", help="3 if left out")
+    parser.add_argument("--rounds", type=up_to(100), default=3, metavar="N", help="3 if left out")
     parser.add_argument("--mqtt", metavar="HOST[:PORT]", help="a broker; else mosquitto is started, where it is installed")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     add_runtime_options(parser)
@@ -55,16 +55,15 @@ def run(args: argparse.Namespace) -> int:
     from agent.cli.benchmark.whole import run_agent  # noqa: PLC0415
 
     model = args.model or _demo_model()
-    if args.source is None:
-        raise UsageError("bench: say which SOURCE to run on: a video or pictures")
     args.threads = args.threads or 1
     noise, part_s = Noise(), args.seconds / args.rounds / 3
     bares: list[dict[str, Any]] = []
     wholes: list[Whole] = []
     paced: list[Whole] = []
     with tempfile.TemporaryDirectory() as folder, a_broker(args.mqtt) as broker:
+        pictures = args.source or _belt(Path(folder) / "belt.mp4")
         for number in range(1, args.rounds + 1):
-            bares.append(_bare(args, model, part_s))
+            bares.append(_bare(args, model, pictures, part_s))
             source = bares[-1]["source"]
             config = _config(args, model)
             wholes.append(run_agent(_on(config, source | {"loop": True}), broker, Path(folder), part_s))
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
                 paced.append(run_agent(_on(config, pace), broker, Path(folder), part_s))
             bare_fps, fps = bares[-1]["fps"], wholes[-1].fps
             print(f"round {number} of {args.rounds}: bare {bare_fps:.1f} fps, agent {fps:.1f} fps", file=sys.stderr)
-    about = {"processor": processor(), "model": model, "source": args.source, "threads": args.threads}
+    about = {"processor": processor(), "model": model, "source": args.source or "the synthetic belt", "threads": args.threads}
     found = about | {"delegate": bares[0]["delegate"], "broker": broker.name} | figures(bares, wholes, paced)
     found["noise"] = noise.problems([bare["fps"] for bare in bares])
     print(json.dumps(found)) if args.json else print(*page(found), sep="\n")
@@ -82,9 +81,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bare(args: argparse.Namespace, model: str, seconds: float) -> dict[str, Any]:
+def _belt(path: Path) -> str:
+    """A video of the synthetic belt."""
+    command = [sys.executable, "-P", "-m", "agent.cli.benchmark.belt", str(path)]
+    subprocess.run(command, stderr=subprocess.DEVNULL, check=True)  # noqa: S603  ourselves
+    return str(path)
+
+
+def _bare(args: argparse.Namespace, model: str, pictures: str, seconds: float) -> dict[str, Any]:
     """A `Bare`. Its process is another one so that this one does not share the libraries whose memory is to be measured."""
-    job = {"model": model, "labels": args.labels, "source": args.source, "threads": args.threads}
+    job = {"model": model, "labels": args.labels, "source": pictures, "threads": args.threads}
     text = json.dumps(job | {"delegates": args.delegate, "seconds": seconds})
     command = [sys.executable, "-P", "-m", "agent.cli.benchmark.bare", text]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  ourselves

@@ -52,8 +52,14 @@ def test_a_page_for_people_about_pictures(folder: Path) -> None:
     assert "latency at full speed" in run.stdout
 
 
+def test_the_belt_where_no_source_is_named(folder: Path) -> None:
+    run = edge_agent("bench", "detector.onnx", "--seconds", "3", "--rounds", "1", cwd=folder)
+    assert run.returncode == 0, run.stderr
+    assert "the synthetic belt" in run.stdout
+    assert "latency at the video's own pace" in run.stdout
+
+
 ROWS = {
-    "no source": ("detector.onnx", 2, "say which SOURCE"),
     "no such model": ("nothing.onnx clip.mp4", 2, r"nothing\.onnx: there is no such model file"),
     "no such source": ("detector.onnx nothing.mp4", 2, r"nothing\.mp4: there is no such file or folder"),
     "a camera": ("detector.onnx 0", 2, "0: bench needs a video or pictures"),
