@@ -1,14 +1,18 @@
 """Which class of a model is which of the truth, and what is counted."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from agent.cli.evaluation.coco import CocoJudge, map_classes, read_coco
 from agent.cli.evaluation.folders import class_ids_of, read_folders
+from agent.cli.evaluation.masks import PNG, Confusion, read_mask, read_pairs
 from agent.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
 from agent.core.types import Detections, TensorSpec
 from agent.errors import DatasetError, UsageError
@@ -135,3 +139,66 @@ def test_files_that_are_no_truth(content: str, line: str, tmp_path: Path) -> Non
     (tmp_path / "truth.json").write_text(content)
     with pytest.raises(DatasetError, match=line):
         read_coco(tmp_path / "truth.json")
+
+
+def test_pixels_counted_by_hand() -> None:
+    """Of 8 pixels that count: class 0 six, class 1 two; one of each is seen as the other, one of class 0 as nothing."""
+    truth = np.array([[0, 0, 0, 0, 255], [0, 0, 1, 1, 255]], np.uint8)
+    seen = np.array([[0, 0, 0, 1, 1], [0, -1, 1, 0, 1]], np.int16)
+    confusion = Confusion(3)
+    confusion.add(truth, seen)
+    figures = confusion.figures(["nothing", "cat", "dog"])
+    assert figures["pixel_accuracy"] == pytest.approx(5 / 8)
+    assert figures["classes"] == [
+        {"name": "nothing", "class_id": 0, "pixels": 6, "iou": pytest.approx(4 / 7, abs=1e-4)},
+        {"name": "cat", "class_id": 1, "pixels": 2, "iou": pytest.approx(1 / 3, abs=1e-4)},
+    ]
+    assert figures["mean_iou"] == pytest.approx((4 / 7 + 1 / 3) / 2, abs=1e-4)
+    with pytest.raises(ValueError, match="class 9, but the model has 3 classes"):
+        confusion.add(np.full((2, 2), 9, np.uint8), np.zeros((2, 2), np.int16))
+
+
+def test_a_map_of_another_resolution_shows_the_same_picture() -> None:
+    confusion = Confusion(2)
+    truth = np.zeros((6, 8), np.uint8)
+    truth[:3, 4:] = 1
+    confusion.add(truth, np.array([[0, 1], [0, 0]], np.int16))
+    assert confusion.figures(["a", "b"])["mean_iou"] == 1
+
+
+def test_class_maps_gray_and_with_a_palette(tmp_path: Path) -> None:
+    ids = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
+    cv2.imwrite(str(tmp_path / "gray.png"), ids)
+    assert (read_mask(tmp_path / "gray.png") == ids).all()
+    palette = bytes([0, 0, 0, 128, 0, 0, 0, 128, 0, *[7, 7, 7] * 252, 224, 224, 192])
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 3, 2, 8, 3, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in ids)
+    png = PNG + chunk(b"IHDR", header) + chunk(b"PLTE", palette) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "palette.png").write_bytes(png)
+    assert (read_mask(tmp_path / "palette.png") == ids).all()
+    cv2.imwrite(str(tmp_path / "colours.png"), np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(DatasetError, match="this one has colours"):
+        read_mask(tmp_path / "colours.png")
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match="no picture of 8 bits"):
+        read_mask(tmp_path / "no.png")
+
+
+def test_class_maps_and_their_pictures(tmp_path: Path) -> None:
+    for folder in ("masks", "images", "hollow"):
+        (tmp_path / folder).mkdir()
+    for name in ("masks/b.png", "masks/a.bmp", "images/a.jpg", "images/b.jpg", "images/c.jpg"):
+        (tmp_path / name).touch()
+    masks, images = tmp_path / "masks", tmp_path / "images"
+    assert read_pairs(masks, images) == [(masks / "a.bmp", images / "a.jpg"), (masks / "b.png", images / "b.jpg")]
+    (masks / "d.png").touch()
+    with pytest.raises(DatasetError, match=r"there is no picture for d\.png$"):
+        read_pairs(masks, images)
+    with pytest.raises(DatasetError, match="there are no class maps in it"):
+        read_pairs(tmp_path / "hollow", images)
+    with pytest.raises(UsageError, match="nowhere"):
+        read_pairs(tmp_path / "nowhere", images)
