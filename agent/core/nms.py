@@ -23,6 +23,8 @@ def nms(
     another. At most `max_detections`. Memory grows with n, never with n x n.
     """
     order = np.argsort(-scores, kind="stable")
+    if len(order) < 2:  # as in most pictures of most cameras
+        return order
     if class_agnostic:
         class_ids = np.zeros_like(class_ids)
     best = max(BLOCK, BEST * max_detections)
