@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
 
 from tests.agent_process import edge_agent
 from tests.conftest import ROOT
 from tests.media import numbered, plain, write_picture, write_video
 from tests.models import Found, write_onnx, yolo
+from tests.mosquitto import Mosquitto, Subscriber
 
 BOX = (16.0, 8.0, 48.0, 40.0)
 COMPLAINTS = re.compile(r"round 1 of 1: bare [\d.]+ fps, agent [\d.]+ fps|edge-agent: not to be trusted, .*")
@@ -57,6 +59,18 @@ def test_the_belt_where_no_source_is_named(folder: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert "the synthetic belt" in run.stdout
     assert "latency at the video's own pace" in run.stdout
+
+
+def test_nothing_is_left_on_a_broker_that_is_named(folder: Path) -> None:
+    with Mosquitto(folder) as broker:
+        address = f"{broker.host}:{broker.port}"
+        run = edge_agent("bench", "detector.onnx", "photos", "--seconds", "3", "--rounds", "1", "--mqtt", address, cwd=folder)
+        assert run.returncode == 0, run.stderr
+        assert f"broker: {address}" in run.stdout
+        with Subscriber(broker) as subscriber:
+            publish.single("last", "what was retained has come before this", qos=1, hostname=broker.host, port=broker.port)
+            subscriber.wait_topic("last")
+            assert len(subscriber.messages) == 1
 
 
 ROWS = {

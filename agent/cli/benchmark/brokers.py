@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.errors import BrokerError, UsageError
@@ -57,18 +57,19 @@ class Broker(NamedTuple):
     real: bool
 
     @contextmanager
-    def listen(self, topic: str) -> Iterator[Inbox]:
-        """What arrives on a topic."""
+    def listen(self, root: str) -> Iterator[Inbox]:
+        """The results that arrive below a topic; what else is retained there is gone from the broker afterwards."""
         inbox = Inbox()
         if not self.real:
             with _sink(self.port, inbox):
                 yield inbox
             return
         subscribed = threading.Event()
+        others: set[str] = set()
         client = Client(CallbackAPIVersion.VERSION2)
-        client.on_connect = lambda *_: _subscribe(client, topic)
+        client.on_connect = lambda *_: _subscribe(client, f"{root}/#")
         client.on_subscribe = lambda *_: subscribed.set()
-        client.on_message = lambda _client, _data, message: inbox.put(bytes(message.payload))
+        client.on_message = lambda _client, _data, message: _sort(message, inbox, others)
         try:
             client.connect(self.host, self.port)
         except OSError as error:
@@ -78,9 +79,18 @@ class Broker(NamedTuple):
             if not subscribed.wait(START_S):
                 raise BrokerError(f"MQTT broker {self.host}:{self.port} does not take a subscriber without a password")
             yield inbox
+            for topic in list(others):
+                client.publish(topic, retain=True, qos=1).wait_for_publish(START_S)
         finally:
             client.disconnect()
             client.loop_stop()
+
+
+def _sort(message: MQTTMessage, inbox: Inbox, others: set[str]) -> None:
+    if "/results/" in message.topic:
+        inbox.put(bytes(message.payload))
+    elif message.payload:
+        others.add(message.topic)
 
 
 def _subscribe(client: Client, topic: str) -> None:

@@ -36,7 +36,7 @@ def run_agent(config: dict[str, Any], broker: Broker, folder: Path, seconds: flo
     mqtt = {"host": broker.host, "port": broker.port}
     path.write_text(json.dumps({"device": {"id": device}, "mqtt": mqtt, "state_dir": str(folder / "state"), **config}))
     command = [sys.executable, "-P", "-m", "agent.cli.main", "run", str(path), "--log-level", "warning"]
-    with broker.listen(f"edge/v1/{device}/results/#") as inbox, log.open("wb") as errors:
+    with broker.listen(f"edge/v1/{device}") as inbox, log.open("wb") as errors:
         started = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as agent:  # noqa: S603  ourselves
             try:
