@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   edge-agent bench people/ clip.mp4 --mqtt broker.lan          with a broker that is not here
 
 A round runs the model in a tight loop, then the agent on the video as fast as it goes, then at the video's own pace, where latency
-is measured. Figures are medians over the rounds."""
+is measured. Figures are medians over the rounds. An inference has one thread unless --threads says otherwise."""
 
 
 def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -15,6 +15,7 @@ from agent.errors import Retry
 
 DEVICE = "edge-agent-bench"
 FIRST_S = 60.0
+LOOK_S = 0.2
 WARM_UP_S = 1.0
 END_S = 10.0
 
@@ -40,8 +41,9 @@ def run_agent(config: dict[str, Any], broker: Broker, folder: Path, seconds: flo
         started = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as agent:  # noqa: S603  ourselves
             try:
-                if not inbox.wait(1, FIRST_S):
-                    raise Retry(_without_results(log))
+                while not inbox.wait(1, LOOK_S):
+                    if agent.poll() is not None or time.monotonic() - started > FIRST_S:
+                        raise Retry(_without_results(log))
                 time.sleep(WARM_UP_S)
                 before, pids = len(inbox.arrivals), family(agent.pid)
                 cpu, start = cpu_s(pids), time.monotonic()
