@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,10 @@ def test_what_people_get_wrong(command: str, status: int, line: str, folder: Pat
     assert (run.returncode, run.stdout) == (status, "")
     (told,) = run.stderr.splitlines()
     assert re.search(line, told), told
+
+
+def test_without_the_extra(folder: Path) -> None:
+    program = "import sys; sys.modules['pycocotools'] = None; from agent.cli.main import main; sys.exit(main())"
+    options = ["eval", "detector.onnx", "--labels", "labels.txt", "--coco", "truth.json", "--images", "images"]
+    run = subprocess.run([sys.executable, "-c", program, *options], cwd=folder, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (2, "edge-agent: eval --coco needs pycocotools: pip install 'edge-agent[eval]'\n")

@@ -142,6 +142,7 @@ class CocoJudge:
 
     def begin(self, spec: ModelSpec) -> None:
         """See Judge."""
+        _pycocotools()  # to know now, and not after the last picture
         try:
             self._mapped = map_classes(spec.labels, self.file.categories)
         except ValueError as error:
@@ -246,23 +247,29 @@ def _text(figure: float | None) -> str:
 
 
 def _evaluate(images: list[Any], categories: list[Any], truth: list[Any], found: list[Any]) -> Any:
-    """A pycocotools COCOeval that has done its work. UsageError where the package is not installed."""
+    """A pycocotools COCOeval that has done its work."""
+    coco, evaluator = _pycocotools()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        sides = []
+        for annotations in (truth, found):
+            side = coco()
+            side.dataset = {"images": images, "categories": categories, "annotations": annotations}
+            side.createIndex()
+            sides.append(side)
+        evaluation = evaluator(*sides, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def _pycocotools() -> tuple[Any, Any]:
+    """Its classes COCO and COCOeval. UsageError where the package is not installed."""
     try:
         from pycocotools.coco import COCO  # noqa: PLC0415  of an extra
         from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
     except ImportError:
         raise UsageError("eval --coco needs pycocotools: pip install 'edge-agent[eval]'") from None
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints
-        sides = []
-        for annotations in (truth, found):
-            side = COCO()
-            side.dataset = {"images": images, "categories": categories, "annotations": annotations}
-            side.createIndex()
-            sides.append(side)
-        evaluation = COCOeval(*sides, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation
+    return COCO, COCOeval
 
 
 def _mean(precisions: Any) -> float | None:
