@@ -6,10 +6,10 @@ import queue
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.bundles.load import name_for
 from agent.checked import suggest_file
@@ -42,27 +42,46 @@ def predict(args: argparse.Namespace) -> None:
 
     AgentError at the first failure, KeyboardInterrupt after Ctrl-C.
     """
-    model = ModelConfig(bundle=args.model, labels=args.labels, threads=args.threads, delegates=args.delegate)
     pipeline = PipelineConfig(source="", model="", score=args.score, iou=args.iou, max_detections=args.max_detections)
     sources = _sources(args.sources)
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
+        model = stack.enter_context(started(args, interruption))
+        predictor = Predictor(model.worker, model.spec, pipeline)
+        album = stack.enter_context(closing(_album(args.save))) if args.save else None
+        for number, (name, source) in enumerate(sources):
+            with closing(open_stream(model.spawner, name, source, held=1, first_seq=0)) as stream:
+                interruption.wake = stream.interrupt
+                for frame, answer, prediction in predictor.run(stream, interruption):
+                    print(predictor.json(answer, prediction) if args.json else predictor.line(answer, prediction), flush=True)
+                    if album:
+                        album.add(number, frame, prediction, model.spec.label, stream.fps)
+
+
+class Started(NamedTuple):
+    """A model that runs."""
+
+    spawner: Spawner
+    worker: ModelWorker
+    spec: ModelSpec
+
+
+@contextmanager
+def started(args: argparse.Namespace, interruption: Interruption) -> Iterator[Started]:
+    """Start a model, say which delegates it could not have, and end it. args: model, and what `add_model_options` adds.
+
+    AgentError where it cannot be started, KeyboardInterrupt after Ctrl-C.
+    """
+    config = ModelConfig(bundle=args.model, labels=args.labels, threads=args.threads, delegates=args.delegate)
+    with ExitStack() as stack:
         spawner = stack.enter_context(closing(Spawner()))
-        worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), model, 1, spawner, restart=False)))
+        worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), config, 1, spawner, restart=False)))
         worker.start()
         while (spec := worker.spec(LOOK_S)) is None:
             interruption.check()
         for delegate, why in (worker.report.refused if worker.report else {}).items():
             print(f"edge-agent: delegate {delegate} is not to be had: {why}", file=sys.stderr)
-        predictor = Predictor(worker, spec, pipeline)
-        album = stack.enter_context(closing(_album(args.save))) if args.save else None
-        for number, (name, source) in enumerate(sources):
-            with closing(open_stream(spawner, name, source, held=1, first_seq=0)) as stream:
-                interruption.wake = stream.interrupt
-                for frame, answer, prediction in predictor.run(stream, interruption):
-                    print(predictor.json(answer, prediction) if args.json else predictor.line(answer, prediction), flush=True)
-                    if album:
-                        album.add(number, frame, prediction, spec.label, stream.fps)
+        yield Started(spawner, worker, spec)
 
 
 class Predictor:
