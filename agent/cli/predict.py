@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.runtimes import RUNTIMES
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -32,6 +34,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("--iou", type=_fraction, help="overlap above which NMS removes the weaker box, over the bundle's")
     parser.add_argument("--max-detections", type=_up_to(5000), metavar="N", help="at most so many a frame, over the bundle's")
     parser.add_argument("--threads", type=_up_to(64), metavar="N", help="of one inference")
+    parser.add_argument("--runtime", choices=tuple(RUNTIMES), help="what runs the model, where its file leaves a choice")
     parser.add_argument("--delegate", action="append", default=[], metavar="NAME", help="best first; may be given several times")
     parser.add_argument("--json", action="store_true", help="the result messages, as JSON lines")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write annotated pictures, or an annotated video")

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agent.bundles.load import name_for
 from agent.checked import suggest_file
 from agent.cli.interruption import Interruption
@@ -42,7 +44,7 @@ def predict(args: argparse.Namespace) -> None:
 
     AgentError at the first failure, KeyboardInterrupt after Ctrl-C.
     """
-    model = ModelConfig(bundle=args.model, labels=args.labels, threads=args.threads, delegates=args.delegate)
+    model = _slot(args)
     pipeline = PipelineConfig(source="", model="", score=args.score, iou=args.iou, max_detections=args.max_detections)
     sources = _sources(args.sources)
     with ExitStack() as stack:
@@ -52,7 +54,7 @@ def predict(args: argparse.Namespace) -> None:
         worker.start()
         while (spec := worker.spec(LOOK_S)) is None:
             interruption.check()
-        for delegate, why in (worker.report.refused if worker.report else {}).items():
+        for delegate, why in worker.refused.items():
             print(f"edge-agent: delegate {delegate} is not to be had: {why}", file=sys.stderr)
         predictor = Predictor(worker, spec, pipeline)
         album = stack.enter_context(closing(_album(args.save))) if args.save else None
@@ -115,6 +117,21 @@ class Predictor:
             else:
                 x1, y1, x2, y2 = prediction.boxes[i].round().astype(int).tolist()
                 yield f"{name} [{x1} {y1} {x2} {y2}]"
+
+
+def _slot(args: argparse.Namespace) -> ModelConfig:
+    """A model slot, from the options. UsageError where they make no sense."""
+    given = {
+        "bundle": args.model,
+        "labels": args.labels,
+        "runtime": args.runtime,
+        "threads": args.threads,
+        "delegates": args.delegate,
+    }
+    try:
+        return msgspec.convert(given, ModelConfig)
+    except ValueError as error:
+        raise UsageError(f"--delegate: {error}") from None
 
 
 def _sources(texts: Sequence[str]) -> list[tuple[str, SourceConfig]]:

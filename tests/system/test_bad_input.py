@@ -148,7 +148,7 @@ ROWS = {
     "empty model": model("empty.onnx", 1, r"empty\.onnx: the file is empty$"),
     "truncated ONNX": model("cut-good.onnx", 1, r"cut-good\.onnx: an ONNX model that is cut off at \d+ bytes; copy or download it"),
     "truncated TFLite": model("cut-good.tflite", 1, r"cut-good\.tflite: LiteRT cannot load it: .*; is the file cut off\?$"),
-    "no model at all": model("noise.txt", 1, r"noise\.txt: neither a TFLite nor an ONNX model, but begins with [0-9a-f ]+$"),
+    "no model at all": model("noise.txt", 1, r"noise\.txt: no TFLite, ONNX or OpenVINO model, but begins with [0-9a-f ]+$"),
     "a folder without bundle.yaml": model(
         "hollow", 1, r"hollow: there is no bundle\.yaml in it; edge-agent model init MODEL-FILE writes one$"
     ),

@@ -76,7 +76,7 @@ def test_the_digest_follows_the_content_of_every_file_and_of_the_manifest(folder
         ("model: /etc/passwd", "bundle.yaml: /etc/passwd is not in the bundle's directory; put a copy there"),
         ("labels: link", "bundle.yaml: link is not in the bundle's directory; put a copy there"),
         ("model: .", "bundle.yaml: there is no . beside it"),
-        ("model: labels.txt", "labels.txt: neither a TFLite nor an ONNX model, but begins with 70 65 72 73 6f 6e 0a 63"),
+        ("model: labels.txt", "labels.txt: no TFLite, ONNX or OpenVINO model, but begins with 70 65 72 73 6f 6e 0a 63"),
         ("labels: m.tflite", "m.tflite: "),
         ('requires: {agent: ">=99"}', "bundle.yaml: requires.agent: it needs an edge-agent >=99, this is "),
     ],
