@@ -4,6 +4,7 @@
  *   refuse: TEXT    be refused, with TEXT as the reason
  *   take: first     take over the model's first operator
  *   crash: prepare  crash when it is given the model
+ *   last: N         crash after N inferences
  *
  * ABI: tensorflow/lite/core/c/common.h and tensorflow/lite/delegates/external/external_delegate_interface.h of
  * tensorflow/tensorflow; structs are written down as far as they are used here.
@@ -66,6 +67,16 @@ static int nothing_to_do(struct context *context, void *node)
     return OK;
 }
 
+static int left = -1; /* inferences before the crash */
+
+static int compute_nothing(struct context *context, void *node)
+{
+    (void)context, (void)node;
+    if (left > 0 && --left == 0)
+        abort();
+    return OK;
+}
+
 static int take_nothing(struct context *context, struct delegate *delegate)
 {
     (void)context, (void)delegate;
@@ -75,7 +86,7 @@ static int take_nothing(struct context *context, struct delegate *delegate)
 static int take_first(struct context *context, struct delegate *delegate)
 {
     struct registration kernel = {
-        .prepare = nothing_to_do, .invoke = nothing_to_do, .builtin_code = DELEGATE_OP, .custom_name = "test", .version = 1};
+        .prepare = nothing_to_do, .invoke = compute_nothing, .builtin_code = DELEGATE_OP, .custom_name = "test", .version = 1};
     struct int_array *plan, first = {1, {0}};
     int status = context->get_execution_plan(context, &plan);
     if (status != OK)
@@ -104,6 +115,8 @@ struct delegate *tflite_plugin_create_delegate(char **names, char **values, size
             delegate->prepare = take_first;
         if (!strcmp(names[i], "crash"))
             delegate->prepare = crash;
+        if (!strcmp(names[i], "last"))
+            left = atoi(values[i]);
         if (!strcmp(names[i], "record")) {
             FILE *file = fopen(values[i], "w");
             for (size_t j = 0; file && j < count; j++)

@@ -19,6 +19,7 @@ from agent.errors import BundleError, UsageError
 from agent.runtimes import READERS, RuntimeName
 
 MANIFEST = "bundle.yaml"
+METADATA = "metadata.yaml"
 STORED = re.compile(rf"({NAME.pattern})@([0-9][^/\s]*)")
 
 
@@ -88,7 +89,7 @@ def _from_directory(place: Path) -> tuple[Bundle, ...]:
     least = manifest.requires.agent
     if least is not None and _numbers(__version__) < _numbers(least.removeprefix(">=")):
         raise BundleError(f"{place}: requires.agent: it needs an edge-agent {least}, this is {__version__}")
-    files = {name: _inside(place, name) for name in manifest.files()}
+    files = _with_metadata({name: _inside(place, name) for name in manifest.files()})
     sha256 = _digest(data, files)
     for sample in [*manifest.golden, *(sample for variant in manifest.variants for sample in variant.golden or [])]:
         _check_json(place, files[sample.expect])
@@ -102,7 +103,7 @@ def _bare(path: Path, labels_file: Path | None) -> Bundle:
         raise UsageError(f"{labels_file}: there is no such label list")
     format_of(path)  # before its files are read whole
     manifest = Manifest(name=name_for(path), version="0.0.0", model=path.name)
-    files = {part.name: part for part in model_files(path)}
+    files = _with_metadata({part.name: part for part in model_files(path)})
     if labels_file is not None:
         listed = f"labels/{labels_file.name}"
         manifest, files = msgspec.structs.replace(manifest, labels=listed), {**files, listed: labels_file}
@@ -138,6 +139,14 @@ def _digest(data: dict[str, Any], files: dict[str, Path]) -> str:
         return digest(canonical_manifest(data, files))
     except OSError as error:
         raise BundleError(f"{error.filename}: {error.strerror}") from None
+
+
+def _with_metadata(files: dict[str, Path]) -> dict[str, Path]:
+    """With the metadata.yaml that Ultralytics writes beside an OpenVINO model, which is read with it."""
+    beside = {
+        str(Path(name).with_name(METADATA)): path.with_name(METADATA) for name, path in files.items() if path.suffix == ".xml"
+    }
+    return files | {name: path for name, path in beside.items() if path.is_file()}
 
 
 def _check_json(place: Path, expect: Path) -> None:

@@ -163,8 +163,8 @@ class Start:
                 raise
             else:
                 rung = begin + (names.index(report.delegate) if report.delegate in names else len(names) - 1)
-                others = {name: why for name, why in refused.items() if name not in names}
-                return LoadedModel(process, variant, rung, report, others | dict(report.refused))
+                refused = dict(report.refused) | refused  # what a better variant was refused for says more
+                return LoadedModel(process, variant, rung, report, {n: why for n, why in refused.items() if n != report.delegate})
             begin += len(delegates)
         raise _nothing_serves(self._plan, failed)
 

@@ -179,7 +179,7 @@ def test_a_variant_whose_delegate_is_not_there_is_passed_over(spawner: Spawner) 
         spec = worker.spec(20)
         assert spec is not None
         assert spec.variant == "cpu"
-        assert worker.refused == {"absent": "it is not there"}
+        assert worker.refused == {"absent": "none of the delegates is there"}
     finally:
         worker.close()
 

@@ -88,7 +88,7 @@ def test_a_variant_whose_delegate_cannot_be_had_is_passed_over(folder: Path) -> 
     refusing = DelegateConfig(name="vx", library=library, options={"refuse": "no device"})
     served, loaded = look_at("a", ModelConfig(bundle=path, delegates=[refusing, "cpu"]))
     assert (served.variant, loaded.report.delegate) == ("any", "cpu")
-    assert loaded.refused == {"vx": f"{library} refuses: no device"}
+    assert loaded.refused == {"vx": f"{folder}/m.tflite: LiteRT cannot load it: vx: {library} refuses: no device"}
     served, loaded = look_at(
         "a", ModelConfig(bundle=path, delegates=[DelegateConfig(name="vx", library=library, options={"take": "first"})])
     )
