@@ -124,11 +124,10 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def files(self) -> list[str]:
         """Every file that it names, the weights that belong to an OpenVINO model included."""
-        named = [self.model, self.labels, *_golden_files(self.golden)]
+        named = [*_model_files(self.model), self.labels, *_golden_files(self.golden)]
         for variant in self.variants:
-            named += [variant.model, variant.labels, *_golden_files(variant.golden or [])]
-        files = [str(part) for name in named if name for part in model_files(PurePosixPath(name))]
-        return list(dict.fromkeys(files))
+            named += [*_model_files(variant.model), variant.labels, *_golden_files(variant.golden or [])]
+        return list(dict.fromkeys(name for name in named if name))
 
     def alone(self, variant: Variant) -> "Manifest":
         """That of a bundle with one of its variants as its only model."""
@@ -143,6 +142,10 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             requires=_over(self.requires, variant.requires),
             golden=self.golden if variant.golden is None else variant.golden,
         )
+
+
+def _model_files(name: str | None) -> list[str]:
+    return [] if name is None else [name, *(str(part) for part in model_files(PurePosixPath(name))[1:])]
 
 
 def _golden_files(samples: list[Golden]) -> list[str]:

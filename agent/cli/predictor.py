@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from agent.bundles.load import name_for
-from agent.checked import suggest_file
+from agent.checked import check, suggest_file
 from agent.cli.interruption import Interruption
 from agent.config import source_from
 from agent.core.spec import ModelSpec
 from agent.core.types import Classes, Frame, Prediction
+from agent.document import Document
 from agent.errors import SourceError, UsageError, WorkerError
 from agent.health.host import clock_synced
 from agent.pipeline.config import ModelConfig, PipelineConfig
@@ -121,17 +120,12 @@ class Predictor:
 
 def _slot(args: argparse.Namespace) -> ModelConfig:
     """A model slot, from the options. UsageError where they make no sense."""
-    given = {
-        "bundle": args.model,
-        "labels": args.labels,
-        "runtime": args.runtime,
-        "threads": args.threads,
-        "delegates": args.delegate,
-    }
-    try:
-        return msgspec.convert(given, ModelConfig)
-    except ValueError as error:
-        raise UsageError(f"--delegate: {error}") from None
+    given = {"bundle": args.model, "labels": args.labels, "runtime": args.runtime, "threads": args.threads}
+    problems: list[str] = []
+    slot = check(Document({**given, "delegates": args.delegate}), ModelConfig, problems)
+    if slot is None or problems:
+        raise UsageError("\n".join(problem.replace("delegates", "--delegate", 1) for problem in problems))
+    return slot
 
 
 def _sources(texts: Sequence[str]) -> list[tuple[str, SourceConfig]]:

@@ -23,7 +23,7 @@ except ImportError:
     raise BundleError("OpenVINO is not installed; install it with: pip install 'edge-agent[openvino]'") from None
 
 DTYPES = {"float32", "float16", "float64", "int8", "uint8", "int32", "int64", "bool"}
-MOST_METADATA_BYTES = 1 << 20
+MOST_METADATA_CHARS = 1 << 18
 METADATA_FILE = "metadata.yaml"  # what Ultralytics writes beside the model (ultralytics/engine/exporter.py, export_openvino)
 
 
@@ -101,7 +101,7 @@ def _metadata(model: Any) -> dict[str, str]:
 def _beside(path: Path) -> dict[str, str]:
     try:
         with (path.parent / METADATA_FILE).open(encoding="utf-8") as file:
-            return {METADATA_FILE: file.read(MOST_METADATA_BYTES)} if path.suffix == ".xml" else {}
+            return {METADATA_FILE: file.read(MOST_METADATA_CHARS)} if path.suffix == ".xml" else {}
     except (OSError, UnicodeDecodeError):
         return {}
 

@@ -133,6 +133,12 @@ def test_what_a_golden_sample_expects_is_json(tmp_path: Path) -> None:
         open_bundle(tmp_path)
 
 
+def test_a_file_may_be_named_by_a_path(tmp_path: Path) -> None:
+    write_tflite(tmp_path / "m.tflite", [OUTPUT])
+    (tmp_path / "bundle.yaml").write_text('name: a\nversion: "1.0.0"\nmodel: ./m.tflite\n')
+    assert open_bundle(tmp_path).model == tmp_path / "m.tflite"
+
+
 def test_a_bundle_of_variants_is_no_single_model(tmp_path: Path) -> None:
     write_tflite(tmp_path / "m.tflite", [OUTPUT])
     (tmp_path / "bundle.yaml").write_text('name: a\nversion: "1.0.0"\nvariants: [{id: x, model: m.tflite}]\n')
