@@ -171,7 +171,7 @@ ROWS = {
     "no such delegate": Row(
         [VERBS["predict"].format(name) + " --delegate tpu9" for name in ("good.onnx", "good.tflite")],
         1,
-        [r"good\.(onnx: none of the delegates tpu9 can be had|tflite: .* tpu9: the litert runtime has no such delegate)"],
+        [r"good\.(onnx: none of the delegates tpu9 can be had|tflite: .* tpu9: LiteRT has no such delegate)"],
     ),
     "names that are too long": Row(
         [
@@ -215,7 +215,7 @@ ROWS = {
         HEAD.format("good.onnx") + "head: {type: yolo, bos: xywh_pixels}\n",
         r"bundle\.yaml:4: head\.bos: unknown key; did you mean box\?$",
     ),
-    "empty bundle.yaml": bundle("", r"name: missing", r"version: missing", r"model: missing"),
+    "empty bundle.yaml": bundle("", r"name: missing", r"version: missing", r"say either model: FILE or variants"),
     "tab in bundle.yaml": bundle('name: b\n\tversion: "1.0.0"\n', r"bundle\.yaml:2:1: not YAML: .*found character '\\t'"),
     "all at once in bundle.yaml": bundle(
         "name: B!\nversion: 1.0\nmodl: good.onnx\nmodel: good.onnx\nmodel: good.onnx\ntask: segment\nvariants: []\n",
@@ -224,7 +224,8 @@ ROWS = {
         r'bundle\.yaml:1: name: expected a name of a-z, .*, got "B!"$',
         r'bundle\.yaml:2: version: expected a semantic version in quotes, such as "1\.0\.0", got 1\.0$',
         r"bundle\.yaml:3: modl: unknown key; did you mean model\?$",
-        r"bundle\.yaml:7: variants: not built yet in this version; say model: FILE instead$",
+        r"bundle\.yaml:7: variants: expected a list of at least 1, got a list of 0$",
+        r"bundle\.yaml:7: variants: say either model: FILE or variants",
     ),
     # --- sources
     "corrupt video": source("noise.mp4", 1, r"video noise\.mp4 cannot be decoded: moov atom not found$"),
