@@ -31,9 +31,9 @@ class DelegateChain:
 
     def struck(self, now: float) -> bool:
         """The worker has failed. Whether that moves the model down; at the last rung, nothing does."""
-        culprit, self._serving = self.first if self._serving is None else self._serving, None
-        if self._strikes and now - self._strikes[-1] >= self._policy.clean_s:
+        if self._clean(now):
             self._strikes.clear()
+        culprit, self._serving = self.first if self._serving is None else self._serving, None
         self._strikes.append(now)
         enough = len(self._strikes) == self._policy.strikes and now - self._strikes[0] < self._policy.within_s
         if not enough or culprit + 1 >= self._rungs:
@@ -44,10 +44,11 @@ class DelegateChain:
 
     def due_up(self, now: float) -> bool:
         """Whether it has been clean for so long on a rung that is not the best that those above are to be tried."""
-        return bool(self._serving) and now - self._clean_since >= self._policy.clean_s
+        return self._serving != 0 and self._clean(now)
 
     def tried_up(self, now: float) -> None:
         """The way up was tried in vain: not again before it has been clean for as long once more."""
+        self._strikes.clear()
         self._clean_since = now
 
     def start_over(self) -> None:
@@ -55,3 +56,6 @@ class DelegateChain:
         self.first = 0
         self._serving = None
         self._strikes.clear()
+
+    def _clean(self, now: float) -> bool:
+        return self._serving is not None and now - self._clean_since >= self._policy.clean_s

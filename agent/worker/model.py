@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 BACKOFF_FIRST_S, BACKOFF_CAP_S = 0.1, 2.0
 CLEAN_S = 60.0  # a worker that has lived so long starts the backoff over
 CLOSING_LOOK_S = 0.1
-CHANGING_LOOK_S = 0.005  # nothing is at the worker any more: who waits for a slot should not wait longer than need be
+CHANGING_LOOK_S = 0.005  # while a better worker is on its way, for which frames should not wait longer than need be
 
 State = Literal["loading", "running", "restarting", "failed", "stopped"]
 
@@ -253,7 +253,7 @@ class ModelWorker:
                     self._start, self._trial, self._ready = self._trial.start, None, False
                     return better
                 due_ns = self._head_since_ns + serving.deadline_ns if self._pending else None
-            look_ns = time.monotonic_ns() + int((CHANGING_LOOK_S if better else CLOSING_LOOK_S) * 1e9)
+            look_ns = time.monotonic_ns() + int((CHANGING_LOOK_S if self._trial else CLOSING_LOOK_S) * 1e9)
             message = process.receive(look_ns if due_ns is None else min(look_ns, due_ns))
             if message is not None:
                 self._deliver(serving, unwrap(process, message, Inferred))

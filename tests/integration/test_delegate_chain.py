@@ -19,7 +19,7 @@ from tests.processes import children
 from tests.waiting import wait_until
 
 CRASHING, CPU, ABSENT = Delegate("crashing"), Delegate("cpu"), Delegate("absent")
-SOON = ChainPolicy(strikes=2, within_s=600.0, clean_s=0.2)
+SOON = ChainPolicy(strikes=2, within_s=600.0, clean_s=1.0)
 LATE = ChainPolicy(strikes=2, within_s=600.0, clean_s=600.0)
 
 

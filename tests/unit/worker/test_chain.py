@@ -34,9 +34,10 @@ def test_strikes_farther_apart_do_not(chain: DelegateChain) -> None:
     assert strike(chain, 905) == [True]  # with those of 611 and 900
 
 
-def test_ten_clean_minutes_forget_strikes(chain: DelegateChain) -> None:
+def test_ten_clean_minutes_forget_strikes() -> None:
     chain = DelegateChain(3, ChainPolicy(strikes=3, within_s=10_000, clean_s=600))
-    assert strike(chain, 10, 20, 620, 630) == [False] * 4
+    chain.serves(0, 0.0)
+    assert strike(chain, 10, 20, 621, 630) == [False] * 4  # it served from 21 on
     assert strike(chain, 640) == [True]
 
 
@@ -93,6 +94,11 @@ def test_a_try_in_vain_is_repeated_after_ten_more_minutes(chain: DelegateChain) 
     chain.tried_up(604)
     assert not chain.due_up(1203)
     assert chain.due_up(1204)
+
+
+def test_a_slow_restart_is_not_clean() -> None:
+    chain = DelegateChain(3, ChainPolicy(strikes=3, within_s=10_000, clean_s=600))
+    assert [chain.struck(now) for now in (0, 1000, 2000)] == [False, False, True]
 
 
 def test_starting_over_forgets_everything(chain: DelegateChain) -> None:
