@@ -171,6 +171,27 @@ def test_the_chain_goes_on_to_another_variant(spawner: Spawner) -> None:
         worker.close()
 
 
+def test_the_way_up_leads_back_to_the_better_variant(spawner: Spawner, tmp_path: Path) -> None:
+    plug = tmp_path / "plug"
+    plugged = Delegate("plugged", options={"file": str(plug)})
+    plan = faulty_plan(faulty_variant((plugged,), "coral", strict=True), faulty_variant((CPU,), "cpu"))
+    worker = ModelWorker("faulty", plan, 2, spawner, policy=SOON)
+    worker.start()
+    try:
+        assert ask(worker, PICTURE).prediction is not None
+        assert worker.known_spec is not None
+        assert worker.known_spec.variant == "cpu"
+        plug.touch()
+        while worker.rung:
+            assert ask(worker, PICTURE).prediction is not None
+        assert ask(worker, PICTURE).prediction is not None
+        assert worker.known_spec.variant == "coral"
+        slots = [worker.acquire(20), worker.acquire(20)]
+        assert [slot.spec.variant for slot in slots if slot] == ["coral", "coral"]
+    finally:
+        worker.close()
+
+
 def test_a_variant_whose_delegate_is_not_there_is_passed_over(spawner: Spawner) -> None:
     plan = faulty_plan(faulty_variant((ABSENT,), "coral", strict=True), faulty_variant((ABSENT, CPU), "cpu"))
     worker = ModelWorker("faulty", plan, 2, spawner)
