@@ -4,9 +4,11 @@ import argparse
 from collections.abc import Callable
 from contextlib import suppress
 
+from agent.runtimes import RUNTIMES
+
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """labels, score, iou, max_detections, threads, delegate: over what the model's bundle says."""
+    """labels, score, iou, max_detections, threads, runtime, delegate: over what the model's bundle says."""
     parser.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
     parser.add_argument("--score", type=_fraction, help="least score, over the bundle's")
     parser.add_argument("--iou", type=_fraction, help="overlap above which NMS removes the weaker box, over the bundle's")
@@ -15,8 +17,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
-    """threads, delegate."""
+    """threads, runtime, delegate."""
     parser.add_argument("--threads", type=up_to(64), metavar="N", help="of one inference")
+    parser.add_argument("--runtime", choices=tuple(RUNTIMES), help="what runs the model, where its file leaves a choice")
     parser.add_argument("--delegate", action="append", default=[], metavar="NAME", help="best first; may be given several times")
 
 

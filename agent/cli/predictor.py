@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.bundles.load import name_for
-from agent.checked import suggest_file
+from agent.checked import check, suggest_file
 from agent.cli.interruption import Interruption
 from agent.config import source_from
 from agent.core.spec import ModelSpec
 from agent.core.types import Classes, Frame, Poses, Prediction, Segments
+from agent.document import Document
 from agent.errors import SourceError, UsageError, WorkerError
 from agent.health.host import clock_synced
 from agent.pipeline.config import ModelConfig, PipelineConfig
@@ -72,14 +73,14 @@ def started(args: argparse.Namespace, interruption: Interruption) -> Iterator[St
 
     AgentError where it cannot be started, KeyboardInterrupt after Ctrl-C.
     """
-    config = ModelConfig(bundle=args.model, labels=args.labels, threads=args.threads, delegates=args.delegate)
+    config = _slot(args)
     with ExitStack() as stack:
         spawner = stack.enter_context(closing(Spawner()))
         worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), config, 1, spawner, restart=False)))
         worker.start()
         while (spec := worker.spec(LOOK_S)) is None:
             interruption.check()
-        for delegate, why in (worker.report.refused if worker.report else {}).items():
+        for delegate, why in worker.refused.items():
             print(f"edge-agent: delegate {delegate} is not to be had: {why}", file=sys.stderr)
         yield Started(spawner, worker, spec)
 
@@ -139,6 +140,16 @@ class Predictor:
             x1, y1, x2, y2 = prediction.boxes[i].round().astype(int).tolist()
             points = f" {prediction.points.shape[1]} points" if isinstance(prediction, Poses) else ""
             yield f"{label} {score:.2f} [{x1} {y1} {x2} {y2}]{points}"
+
+
+def _slot(args: argparse.Namespace) -> ModelConfig:
+    """A model slot, from the options. UsageError where they make no sense."""
+    given = {"bundle": args.model, "labels": args.labels, "runtime": args.runtime, "threads": args.threads}
+    problems: list[str] = []
+    slot = check(Document({**given, "delegates": args.delegate}), ModelConfig, problems)
+    if slot is None or problems:
+        raise UsageError("\n".join(problem.replace("delegates", "--delegate", 1) for problem in problems))
+    return slot
 
 
 def _sources(texts: Sequence[str]) -> list[tuple[str, SourceConfig]]:
