@@ -110,9 +110,7 @@ class Pool:
         shape, dtype = spec.tensor.shape, spec.tensor.dtype
         offset, room = _input_bytes(spec), output_bytes(spec)
         shared = SharedSlots.create(name, count, offset + room)
-        slots = (
-            InputSlot(i, shared.array(i, shape, dtype), shared.array(i, (room,), offset=offset), spec) for i in range(count)
-        )
+        slots = (InputSlot(i, shared.array(i, shape, dtype), shared.array(i, (room,), offset=offset), spec) for i in range(count))
         return cls(spec, shared, tuple(slots))
 
 
@@ -219,7 +217,9 @@ class Start:
         spec, shared = pool.spec, pool.shared
         inputs = [TensorView(0, spec.tensor.dtype, spec.tensor.shape)]
         announced = Slots(0, shared.count, shared.slot_bytes)
-        process.send(Prepare(0, spec.head, spec.input.size, len(spec.labels), inputs, _input_bytes(spec), announced), shared.descriptor)
+        process.send(
+            Prepare(0, spec.head, spec.input.size, len(spec.labels), inputs, _input_bytes(spec), announced), shared.descriptor
+        )
         ready = _wait(process, Ready, "warming up")
         return int(max(LEAST_DEADLINE_S, DEADLINE_P99S * ready.p99_ms / 1000) * 1e9)
 

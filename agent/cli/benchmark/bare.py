@@ -16,16 +16,16 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from agent.bundles.load import open_bundle
-from agent.bundles.resolve import resolve
 from agent.checked import suggest_file
 from agent.config import source_from
 from agent.core.preprocess import Preprocessor
 from agent.core.spec import ModelSpec
 from agent.errors import AgentError, UsageError
 from agent.loading import load_class
+from agent.pipeline.config import ModelConfig
+from agent.pipeline.models import look_at
 from agent.pipeline.streams import open_stream
-from agent.runtimes import RUNTIMES, Runtime, RuntimeOptions
+from agent.runtimes import Runtime, RuntimeOptions
 from agent.sources.config import FileConfig, ImagesConfig
 from agent.worker.spawner import Spawner
 
@@ -56,10 +56,11 @@ class Bare(Struct, frozen=True, kw_only=True):
 def measure(job: Job) -> Bare:
     """AgentError where model or source cannot be used."""
     source = _source(job.source)
-    bundle = open_bundle(job.model, job.labels)
-    options = RuntimeOptions(threads=job.threads, delegates=tuple(job.delegates))
-    runtime: Runtime = load_class(RUNTIMES[bundle.runtime])(str(bundle.model), options)
-    pictures = cycle(_pictures(source, resolve(bundle, runtime.report)))
+    slot = ModelConfig(bundle=job.model, labels=job.labels, threads=job.threads, delegates=list(job.delegates))
+    variant = look_at("bench", slot)[1].variant
+    options = RuntimeOptions(threads=job.threads, delegates=variant.delegates)
+    runtime: Runtime = load_class(variant.runtime)(variant.path, options)
+    pictures = cycle(_pictures(source, variant.resolve(runtime.report)))
     _loop(runtime, pictures, WARM_UP_S)
     cpu = time.process_time()
     count, seconds = _loop(runtime, pictures, job.seconds)
