@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from agent.bundles.manifest import Golden, Input, Nms, Requires, json_schema, read_manifest
+from agent.core.heads import FAMILIES, HEADS
 from agent.errors import BundleError
 
+TYPES = ", ".join(HEADS)
 DOCS = Path(__file__).parents[3] / "docs"
 MINIMAL = 'name: people\nversion: "1.0.0"\nmodel: m.tflite\n'
 FULL = """
@@ -86,9 +88,11 @@ def test_three_lines_are_enough(place: Path) -> None:
         ("format: 2", "format: expected 1, got 2"),
         ("lables: l.txt", "lables: unknown key; did you mean labels?"),
         ("head: yolo", 'head: expected a map, got "yolo"'),
-        ("head: {}", "head.type: expected one of ssd, yolox, yolo, classify"),
-        ("head: {type: yolov8}", 'head.type: expected one of ssd, yolox, yolo, classify, got "yolov8"; did you mean yolo?'),
-        ("head: {type: [yolo]}", "head.type: expected one of ssd, yolox, yolo, classify, got a list of 1"),
+        ("head: {}", f"head.type: expected one of {TYPES}"),
+        ("head: {type: yolov8}", f'head.type: expected one of {TYPES}, got "yolov8"; did you mean yolo?'),
+        ("head: {type: RT-DETR}", f'head.type: expected one of {TYPES}, got "RT-DETR"; did you mean detr?'),
+        ("head: {type: yollox}", f'head.type: expected one of {TYPES}, got "yollox"; did you mean yolox?'),
+        ("head: {type: [yolo]}", f"head.type: expected one of {TYPES}, got a list of 1"),
         ("head: {type: yolo, box: xywh}", 'head.box: expected one of xywh_normalized, xywh_pixels, got "xywh"'),
         ("head: {type: yolo, strides: [8]}", "head.strides: unknown key; known here: box"),
         ("input: {size: 416}", "input.size: expected a list of 2, each an integer from 1 to 16384, got 416"),
@@ -127,3 +131,8 @@ def test_the_schema_takes_what_the_agent_takes() -> None:
     for line in ("head: {type: yolov8}", "head: {type: ssd, box: x}", "variants: []", "version: 1.0"):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(yaml.safe_load(MINIMAL) | yaml.safe_load(line), json_schema())
+
+
+def test_families_are_of_heads_that_there_are() -> None:
+    assert set(FAMILIES.values()) <= HEADS.keys()
+    assert not FAMILIES.keys() & HEADS.keys()

@@ -10,6 +10,7 @@ from agent.bundles.load import open_bundle
 from agent.bundles.resolve import resolve
 from agent.cli.bundle_writer import decide, write
 from agent.cli.main import main
+from agent.core.heads import HEADS
 from agent.errors import UsageError
 from agent.loading import load_class
 from agent.runtimes import RUNTIMES, ModelReport, RuntimeOptions
@@ -71,7 +72,7 @@ def test_show_what_cannot_be_used(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "show", "m.onnx"]) == 1
     out, err = capfd.readouterr()
     assert "output      output float32 [1, 84, 7]" in out
-    assert err.startswith("edge-agent: m.onnx: head.type: the outputs output [1, 84, 7] may be those of yolox or yolo; say head: ")
+    assert err.startswith("edge-agent: m.onnx: head.type: output output [1, 84, 7] fits yolox (2 classes) and yolo (3): say ")
     assert main(["model", "show", "none.onnx"]) == 2
     assert capfd.readouterr().err == "edge-agent: none.onnx: there is no such model file or bundle; did you mean m.onnx?\n"
 
@@ -125,9 +126,9 @@ def test_without_labels_it_says_so(capfd: pytest.CaptureFixture[str]) -> None:
     [
         (
             ["m.onnx"],
-            "m.onnx: head.type: the outputs output [1, 84, 7] may be those of yolox or yolo; say --head yolox or --head yolo",
+            "m.onnx: head.type: output output [1, 84, 7] fits yolox (2 classes) and yolo (3); say --head yolox or --head yolo",
         ),
-        (["m.onnx", "--head", "yolov8"], "--head: expected one of ssd, yolox, yolo, classify, got yolov8"),
+        (["m.onnx", "--head", "yolov8"], f"--head: expected one of {', '.join(HEADS)}, got yolov8"),
         (["m.onnx", "--head", "yolo", "--size", "64"], "--size: expected WxH, such as 640x640, got 64"),
         (["m.onnx", "--mean", "x"], "--mean: expected a number, or one a channel such as 123.7,116.3,103.5, got x"),
         (["m.onnx", "--mean", "1", "--std", "0"], "--std: expected a number above 0, got 0.0"),
