@@ -19,6 +19,12 @@ from agent.runtimes.tflite_metadata import SUMMARY
 MAX_CHARS = 4 << 20
 ULTRALYTICS_FILES = ("metadata.json", "temp_meta.txt")
 RF_DETR = "rfdetr_inference"
+SSD_OUTPUTS = {  # as TFLite Metadata calls a detector's: tensorflow/tflite-support, metadata_writers/object_detector.py
+    "location": "boxes",
+    "category": "classes",
+    "score": "scores",
+    "number of detections": "count",
+}
 SCALED = {"color": "rgb", "mean": 0.0, "std": 255.0}
 LETTERBOX: dict[str, Any] = {"resize": "letterbox", "anchor": "center", "pad": 114, **SCALED}
 
@@ -132,8 +138,13 @@ def _of_rf_detr(data: dict[str, Any]) -> FileFacts:
 
 def _of_tflite(summary: dict[str, Any], metadata: Mapping[str, str]) -> FileFacts:
     labels = metadata.get(_text(summary.get("labels")))
+    outputs = summary.get("outputs")
+    roles = [SSD_OUTPUTS.get(_text(name)) for name in outputs] if isinstance(outputs, list) else []
+    detector = len(roles) == len(SSD_OUTPUTS) and set(roles) == set(SSD_OUTPUTS.values())
     return FileFacts(
         origin="TFLite Metadata",
+        head="ssd" if detector else None,
+        head_options={"outputs": roles} if detector else {},
         labels=_only_label_file(metadata) if labels is None else _parsed(labels),
         input={key: summary[key] for key in ("color", "mean", "std") if key in summary},
         license=_text(summary.get("license")),

@@ -79,4 +79,5 @@ def _merged(cells: NDArray[np.intp], scores: NDArray[np.float32]) -> tuple[NDArr
 
 
 def _touching(boxes: NDArray[np.intp], cell: NDArray[np.intp]) -> NDArray[np.bool_]:
-    return np.logical_and(boxes[:, :2] <= cell[2:], boxes[:, 2:] >= cell[:2]).all(axis=1)
+    touching: NDArray[np.bool_] = np.all((boxes[:, :2] <= cell[2:]) & (boxes[:, 2:] >= cell[:2]), axis=1)
+    return touching
