@@ -112,6 +112,7 @@ def _of_yolov5(data: dict[str, Any], runtime: str) -> FileFacts:
     return FileFacts(
         origin="Ultralytics YOLOv5",
         head="yolov5",
+        heads=("yolov5", "yolo"),
         head_options={"box": _xywh(runtime)},
         labels=_names(data["names"]),
         input=LETTERBOX,

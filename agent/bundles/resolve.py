@@ -154,7 +154,8 @@ class _Resolution:
             if guess.wanting:
                 why = f"no head takes the outputs {shapes} as they are: {'; '.join(guess.wanting)}"
             raise self._error("head", f"{why}; for one that needs options, {self._ways('head: {type: …, …}')}")
-        why = f"output {shapes} fits {_with_classes(guess.heads)}"
+        subject = f"output {_dimensions(outputs.tensors[0])} fits" if len(outputs.tensors) == 1 else f"outputs {shapes} fit"
+        why = f"{subject} {_with_classes(guess.heads)}"
         way_out = f"say head.type, or run edge-agent model init {self._bundle.model}" if self._bundle.bare else "say head.type"
         raise UndecidedError(self._line("head.type", why), way_out, "head.type", list(guess.heads))
 
@@ -261,4 +262,8 @@ def _channels(tensor: TensorSpec) -> int:
 
 
 def _shown(tensor: TensorSpec) -> str:
-    return f"{tensor.name} [{', '.join(str(n) if n >= 0 else '?' for n in tensor.shape)}]"
+    return f"{tensor.name} {_dimensions(tensor)}"
+
+
+def _dimensions(tensor: TensorSpec) -> str:
+    return f"[{', '.join(str(n) if n >= 0 else '?' for n in tensor.shape)}]"

@@ -97,4 +97,4 @@ def _form(outputs: ModelOutputs, scores: TensorSpec) -> ScoreForm:
 def _background(outputs: ModelOutputs, scores: TensorSpec, form: ScoreForm) -> Background:
     if form == "softmax":
         return "last"
-    return "last" if len(outputs.tensors) == 2 and outputs.classes == scores.shape[2] - 1 else "none"
+    return "last" if len(outputs.tensors) == 2 and 0 < outputs.classes == scores.shape[2] - 1 else "none"

@@ -1,7 +1,7 @@
-"""Detectors that give class scores and decoded boxes apart: UltraFace, YOLO-NAS, and others."""
+"""Detectors that give class scores and decoded boxes apart: UltraFace, YOLO-NAS, YOLOv4 in PyTorch, and others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
@@ -34,10 +34,11 @@ class ScoresBoxesOptions:
 
 
 class ScoresBoxes:
-    """Two tensors in any order: scores [1, N, C], with or without a background class, and boxes [1, N, 4].
+    """Two tensors in any order: scores [1, N, C], with or without a background class, and boxes [1, N, 4] or [1, N, 1, 4].
 
     Sources: Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB, vision/ssd/ssd.py and convert_to_onnx.py (softmax, background
-    first, corners as fractions); Deci-AI/super-gradients, documentation of YOLO-NAS's export (sigmoid, corners in pixels).
+    first, corners as fractions); Deci-AI/super-gradients, documentation of YOLO-NAS's export (sigmoid, corners in pixels);
+    Tianxiaomo/pytorch-YOLOv4, tool/yolo_layer.py (three boxes a cell, objectness multiplied in, corners as fractions).
     """
 
     task: ClassVar[Task] = "detect"
@@ -46,7 +47,7 @@ class ScoresBoxes:
     input: ClassVar[dict[str, Any]] = {"color": "rgb", "resize": "stretch"}
 
     def __init__(self, outputs: ModelOutputs, options: ScoresBoxesOptions) -> None:
-        self._scores, self._boxes = scores_and_boxes("scores_boxes", outputs.tensors)
+        self._scores, self._boxes = scores_and_boxes("scores_boxes", _flat(outputs.tensors))
         scores, self._tensor = outputs.tensors[self._scores], outputs.tensors[self._boxes]
         background = options.background or _background(outputs, scores)
         if background is None:
@@ -64,13 +65,13 @@ class ScoresBoxes:
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
         """C, less one where that is what the labels or a pair of scores make of it. ValueError where the tensors do not fit."""
-        scores = outputs.tensors[scores_and_boxes("scores_boxes", outputs.tensors)[0]]
+        scores = outputs.tensors[scores_and_boxes("scores_boxes", _flat(outputs.tensors))[0]]
         return scores.shape[2] - (_background(outputs, scores) == "first")
 
     def __call__(self, tensors: Sequence[NDArray[Any]], thresholds: Thresholds) -> Detections:
         """Detections scoring at least `thresholds.score`, best first, boxes in pixels of the model's input."""
         keep, scores, class_ids = self._best(tensors[self._scores][0], thresholds.score)
-        rows = tensors[self._boxes][0]  # (N, 4)
+        rows = tensors[self._boxes].reshape(-1, 4)
         box = self._box or ("xyxy_normalized" if rows[:, 2].max(initial=0) < 2 else "xyxy_pixels")
         return ranked(in_pixels(dequantize(rows[keep], self._tensor), box, self._size), scores, class_ids)
 
@@ -78,7 +79,7 @@ class ScoresBoxes:
 def scores_and_boxes(head: str, tensors: Sequence[TensorSpec]) -> tuple[int, int]:
     """Which tensor is [1, N, C] and which [1, N, 4]; of two [1, N, 4] the one named for boxes. ValueError where none is."""
     if len(tensors) == 2 and all(len(tensor.shape) == 3 for tensor in tensors):
-        fours = [i for i, tensor in enumerate(tensors) if tensor.shape[2] == 4]
+        fours = [i for i, tensor in enumerate(tensors) if tensor.shape[-1] == 4]
         if len(fours) == 2:
             fours = [i for i in fours if "box" in tensors[i].name.lower() or tensors[i].name == "dets"]
         if len(fours) == 1 and tensors[0].shape[1] == tensors[1].shape[1] and tensors[1 - fours[0]].shape[2] > 0:
@@ -86,10 +87,15 @@ def scores_and_boxes(head: str, tensors: Sequence[TensorSpec]) -> tuple[int, int
     raise ValueError(f"the {head} head needs two tensors, scores [1, N, classes] and boxes [1, N, 4], not {described(tensors)}")
 
 
+def _flat(tensors: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """[1, N, 1, 4] as [1, N, 4]."""
+    return [replace(t, shape=(*t.shape[:2], 4)) if len(t.shape) == 4 and t.shape[2:] == (1, 4) else t for t in tensors]
+
+
 def _background(outputs: ModelOutputs, scores: TensorSpec) -> Background | None:
     _, n, columns = scores.shape
-    if outputs.classes in (columns, columns - 1):
+    if outputs.classes and outputs.classes in (columns, columns - 1):
         return "none" if outputs.classes == columns else "first"
-    if columns in (1, COCO) or n == cells(outputs.input_size, YOLO_STRIDES):
+    if columns in (1, COCO) or n in (cells(outputs.input_size, YOLO_STRIDES), 3 * cells(outputs.input_size, YOLO_STRIDES)):
         return "none"
     return "first" if columns in (FACE_OR_NOT, COCO + 1) else None

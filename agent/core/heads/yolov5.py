@@ -26,12 +26,7 @@ class YoloV5Options:
     """
 
     box: Literal["xywh_normalized", "xywh_pixels"] | None = None
-    anchors: int | None = None
-
-    def __post_init__(self) -> None:
-        """ValueError for what is no number of boxes."""
-        if self.anchors is not None and self.anchors < 1:
-            raise ValueError(f"anchors is the number of boxes a cell, 3 or 1, not {self.anchors}")
+    anchors: Literal[1, 3] | None = None
 
 
 class YoloV5:
@@ -67,13 +62,10 @@ class YoloV5:
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
         """C. ValueError where there is not one tensor of such a shape."""
-        last_error: ValueError | None = None
-        for anchors in (None, 1):
-            try:
-                return _shape(outputs, anchors)[1]
-            except ValueError as error:
-                last_error = last_error or error
-        raise last_error or ValueError
+        try:
+            return _shape(outputs, 1)[1]
+        except ValueError:
+            return _shape(outputs, ANCHORS)[1]
 
     def __call__(self, tensors: Sequence[NDArray[Any]], thresholds: Thresholds) -> Detections:
         """Detections scoring at least `thresholds.score`, best first, boxes in pixels of the model's input."""

@@ -132,7 +132,7 @@ def test_what_may_be_two_things_is_asked(bundles: Bundles) -> None:
     with pytest.raises(UndecidedError) as caught:
         resolved(path)
     assert str(caught.value) == (
-        f"{path}: head.type: output output [1, 84, 7] fits yolox (2 classes) and yolo (3): "
+        f"{path}: head.type: output [1, 84, 7] fits yolox (2 classes) and yolo (3): "
         f"say head.type, or run edge-agent model init {path}"
     )
     assert (caught.value.field, caught.value.choices) == ("head.type", ("yolox", "yolo"))

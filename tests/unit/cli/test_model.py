@@ -72,7 +72,7 @@ def test_show_what_cannot_be_used(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "show", "m.onnx"]) == 1
     out, err = capfd.readouterr()
     assert "output      output float32 [1, 84, 7]" in out
-    assert err.startswith("edge-agent: m.onnx: head.type: output output [1, 84, 7] fits yolox (2 classes) and yolo (3): say ")
+    assert err.startswith("edge-agent: m.onnx: head.type: output [1, 84, 7] fits yolox (2 classes) and yolo (3): say ")
     assert main(["model", "show", "none.onnx"]) == 2
     assert capfd.readouterr().err == "edge-agent: none.onnx: there is no such model file or bundle; did you mean m.onnx?\n"
 
@@ -126,7 +126,7 @@ def test_without_labels_it_says_so(capfd: pytest.CaptureFixture[str]) -> None:
     [
         (
             ["m.onnx"],
-            "m.onnx: head.type: output output [1, 84, 7] fits yolox (2 classes) and yolo (3); say --head yolox or --head yolo",
+            "m.onnx: head.type: output [1, 84, 7] fits yolox (2 classes) and yolo (3); say --head yolox or --head yolo",
         ),
         (["m.onnx", "--head", "yolov8"], f"--head: expected one of {', '.join(HEADS)}, got yolov8"),
         (["m.onnx", "--head", "yolo", "--size", "64"], "--size: expected WxH, such as 640x640, got 64"),

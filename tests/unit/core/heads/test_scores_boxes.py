@@ -52,6 +52,11 @@ def test_boxes_of_every_kind(boxes: Values, box: Any) -> None:
     check(Tensors({"scores": SCORES[None], "boxes": boxes[None]}).found("scores_boxes", 0.5, box=box), FACES)
 
 
+def test_boxes_with_a_dimension_of_their_own() -> None:
+    """YOLOv4's, made for PyTorch."""
+    check(Tensors({"boxes": BOXES[None, :, None], "confs": SCORES[None, :, 1:]}).found("scores_boxes", 0.5), FACES)
+
+
 def test_the_background_is_said_or_counted() -> None:
     scores = np.array([[0.6, 0.3, 0.1]] * 3)
     tensors = {"scores": scores[None], "boxes": BOXES[None]}
@@ -64,7 +69,8 @@ def test_the_background_is_said_or_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "labels", "classes"), [((1, 4420, 2), 0, 1), ((1, 4420, 2), 2, 2), ((1, 4420, 81), 0, 80), ((1, 8400, 3), 0, 3)]
+    ("shape", "labels", "classes"),
+    [((1, 4420, 2), 0, 1), ((1, 4420, 2), 2, 2), ((1, 4420, 81), 0, 80), ((1, 8400, 3), 0, 3), ((1, 777, 1), 0, 1)],
 )
 def test_classes(shape: tuple[int, ...], labels: int, classes: int) -> None:
     side = 640 if shape[1] == 8400 else 320
