@@ -10,6 +10,8 @@ BUNDLES: dict[str, dict[str, object]] = {
     "yolox_nano.onnx": {"head": {"type": "yolox"}},
     "yolox_nano_dynamic_range.tflite": {"head": {"type": "yolox"}},
     "yolov8n_int8_416.tflite": {},
+    "ultraface_rfb_320.onnx": {"head": {"type": "scores_boxes"}, "input": {"mean": 127, "std": 128}},
+    "ultraface_rfb_320_int8_qdq.onnx": {"head": {"type": "scores_boxes"}, "input": {"mean": 127, "std": 128}},
     "mobilenet_v2_1.0_224_quant.tflite": {},
     "mobilenet_v1_0.5_160_quant.tflite": {},
 }
@@ -39,7 +41,7 @@ def write_bundle(folder: Path, data: Path, name: str) -> Path:
     shutil.copyfile(model_file(data, name), folder / name)
     manifest = {"name": name.split(".", 1)[0].lower(), "version": "1.0.0", "model": name, **BUNDLES[name]}
     if "head" in manifest:
-        labels = coco91(data) if name.startswith("ssd") else coco80(data)
+        labels = ["face"] if name.startswith("ultraface") else coco91(data) if name.startswith("ssd") else coco80(data)
         (folder / "labels.txt").write_text("\n".join(labels) + "\n")
         manifest["labels"] = "labels.txt"
     (folder / "bundle.yaml").write_text(yaml.safe_dump(manifest))

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from agent.bundles.content import model_files
 from agent.checked import Name, check, suggest
-from agent.core.heads import HEADS
+from agent.core.heads import FAMILIES, HEADS
 from agent.core.spec import Anchor, Color, Interpolation, Resize, Task
 from agent.document import Document, Keys, load_yaml, show
 from agent.errors import BundleError
@@ -204,10 +204,15 @@ def _check_head(document: Document, head: dict[str, Any] | None, problems: list[
         return
     type_, options = head.get("type"), {key: value for key, value in head.items() if key != "type"}
     if not isinstance(type_, str) or type_ not in HEADS:
-        got = f", got {show(type_)}{suggest(type_, HEADS)}" if "type" in head else ""
+        got = f", got {show(type_)}{_suggest_head(type_)}" if "type" in head else ""
         problems.append(document.problem((*under, "head", "type"), f"expected one of {', '.join(HEADS)}{got}"))
     else:
         check(replace(document, data=options), load_class(HEADS[type_]).Options, problems, under=(*under, "head"))
+
+
+def _suggest_head(name: object) -> str:
+    plain = name.lower().replace("-", "").replace("_", "") if isinstance(name, str) else ""
+    return f"; did you mean {FAMILIES[plain]}?" if plain in FAMILIES else suggest(name, HEADS)
 
 
 def json_schema() -> dict[str, Any]:

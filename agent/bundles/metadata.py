@@ -1,12 +1,15 @@
 """What a model file tells of itself, beyond its tensors.
 
 Ultralytics writes `metadata_props` into ONNX files, one Python literal each, behind TFLite files a zip with metadata.json, formerly
-temp_meta.txt (one Python literal), and beside OpenVINO models a metadata.yaml: ultralytics/engine/exporter.py. Of what other tools
-note in an OpenVINO model, its rt_info `model_info`, the labels are taken. TFLite Metadata: see `agent.runtimes.tflite_metadata`.
+temp_meta.txt (one Python literal), and beside OpenVINO models a metadata.yaml: ultralytics/engine/exporter.py. YOLOv5's own exports
+do the same with stride and names alone: ultralytics/yolov5, export.py. RF-DETR writes JSON into ONNX files: roboflow/rf-detr,
+src/rfdetr/export/_runtime/metadata.py. Of what other tools note in an OpenVINO model, its rt_info `model_info`, the labels are
+taken. TFLite Metadata: see `agent.runtimes.tflite_metadata`.
 """
 
 import ast
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,18 +21,29 @@ from agent.runtimes.tflite_metadata import SUMMARY
 
 MAX_CHARS = 4 << 20
 ULTRALYTICS_FILES = ("metadata.json", "temp_meta.txt", "metadata.yaml")
+RF_DETR = "rfdetr_inference"
+SSD_OUTPUTS = {  # as TFLite Metadata calls a detector's: tensorflow/tflite-support, metadata_writers/object_detector.py
+    "location": "boxes",
+    "category": "classes",
+    "score": "scores",
+    "number of detections": "count",
+}
+SCALED = {"color": "rgb", "mean": 0.0, "std": 255.0}
+LETTERBOX: dict[str, Any] = {"resize": "letterbox", "anchor": "center", "pad": 114, **SCALED}
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
     """What is known without a manifest; None and empty where the file says nothing.
 
-    origin: who wrote it, for messages. head_options, input: as a manifest would have them.
+    origin: who wrote it, for messages. heads: where the tensors must tell which of them is meant, the first being `head`.
+    head_options, input: as a manifest would have them, for `head`.
     """
 
     origin: str = ""
     task: str | None = None
     head: str | None = None
+    heads: tuple[str, ...] = ()
     head_options: Mapping[str, object] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     size: tuple[int, int] | None = None
@@ -42,7 +56,10 @@ def read_facts(metadata: Mapping[str, str], runtime: str) -> FileFacts:
     """The facts of a ModelReport's metadata. What makes no sense is taken as not said: a file may hold anything."""
     ultralytics = _ultralytics(metadata)
     if ultralytics is not None:
-        return _of_ultralytics(ultralytics, runtime)
+        return _of_ultralytics(ultralytics, runtime) if "task" in ultralytics else _of_yolov5(ultralytics, runtime)
+    rf_detr = _literal(metadata.get(RF_DETR, ""))
+    if isinstance(rf_detr, dict):
+        return _of_rf_detr(rf_detr)
     summary = _literal(metadata.get(SUMMARY, ""))
     if isinstance(summary, dict):
         return _of_tflite(summary, metadata)
@@ -54,46 +71,90 @@ def _ultralytics(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     for name in ULTRALYTICS_FILES:
         text = metadata.get(name, "")
         data = _yaml(text) if name.endswith(".yaml") else _literal(text)
-        if isinstance(data, dict) and "task" in data and "names" in data:
+        if isinstance(data, dict) and "names" in data and ("task" in data or "stride" in data):
             return data
-    if "task" in metadata and "names" in metadata:
+    if "names" in metadata and ("task" in metadata or "stride" in metadata):
         return {key: _literal(text, text) for key, text in metadata.items()}
     return None
 
 
 def _of_ultralytics(data: dict[str, Any], runtime: str) -> FileFacts:
-    """TFLite exports give boxes as fractions of the input, ONNX exports in its pixels."""
     task = str(data["task"])
-    box = "xywh_normalized" if runtime == "litert" else "xywh_pixels"
-    scaled = {"color": "rgb", "mean": 0.0, "std": 255.0}
-    letterboxed = {"resize": "letterbox", "anchor": "center", "pad": 114, **scaled}
-    inputs: dict[str, dict[str, Any]] = {
-        "detect": letterboxed,
-        "pose": letterboxed,
-        "classify": {"resize": "crop", **scaled},
-    }
-    options: dict[str, dict[str, object]] = {
-        "detect": {"box": box},
-        # exports that end in their own NMS have not always been the same in this: the numbers tell
-        "pose": {"box": None if data.get("end2end") else box, "kpt_shape": _kpt_shape(data.get("kpt_shape"))},
-    }
+    heads, options, picture = _meant(data, task, runtime)
     return FileFacts(
         origin="Ultralytics",
         task=task,
-        head={"detect": "yolo", "pose": "yolo_pose", "classify": "classify"}.get(task),
-        head_options=options.get(task, {}),
+        head=heads[0] if heads else None,
+        heads=heads if len(heads) > 1 else (),
+        head_options=options,
         labels=_names(data["names"]),
         size=_size(data.get("imgsz")),
-        input=inputs.get(task, {}),
+        input=picture,
         license=_text(data.get("license")),
         description=_text(data.get("description")),
     )
 
 
+def _meant(data: dict[str, Any], task: str, runtime: str) -> tuple[tuple[str, ...], dict[str, object], dict[str, Any]]:
+    """The heads that it may be, the first one's options, the input.
+
+    TFLite exports give boxes as fractions of the input, ONNX exports in its pixels. Of those that suppress by themselves the older
+    TFLite exports alone give fractions: ultralytics/nn/backends/litert.py.
+    """
+    args = data.get("args")
+    if task == "classify":
+        return ("classify",), {}, {"resize": "crop", **SCALED}
+    if task == "pose":
+        # exports that end in their own NMS have not always been the same in this: the numbers tell
+        box = None if data.get("end2end") else _xywh(runtime)
+        return ("yolo_pose",), {"box": box, "kpt_shape": _kpt_shape(data.get("kpt_shape"))}, LETTERBOX
+    if task != "detect":
+        return (), {}, {}
+    if "rtdetr" in _text(data.get("description")).lower().replace("-", ""):
+        return ("detr",), {}, {"resize": "stretch", **SCALED}
+    if data.get("end2end") is True or (isinstance(args, dict) and args.get("nms") is True):
+        return ("yolo_end2end",), {} if runtime == "litert" else {"box": "xyxy_pixels"}, LETTERBOX
+    return ("yolo", "yolo_end2end", "yolov5", "detr"), {"box": _xywh(runtime)}, LETTERBOX
+
+
+def _of_yolov5(data: dict[str, Any], runtime: str) -> FileFacts:
+    return FileFacts(
+        origin="Ultralytics YOLOv5",
+        head="yolov5",
+        heads=("yolov5", "yolo"),
+        head_options={"box": _xywh(runtime)},
+        labels=_names(data["names"]),
+        input=LETTERBOX,
+    )
+
+
+def _xywh(runtime: str) -> str:
+    return "xywh_normalized" if runtime == "litert" else "xywh_pixels"
+
+
+def _of_rf_detr(data: dict[str, Any]) -> FileFacts:
+    """Its labels are by class id, which may leave some out; means and deviations are for pixels of 0 to 1."""
+    scaling = {key: _floats(data.get(f"{key}s")) for key in ("mean", "std")}
+    scaled = {"color": "rgb", **{key: [255 * number for number in numbers] for key, numbers in scaling.items()}}
+    task = _text(data.get("task"))
+    return FileFacts(
+        origin="RF-DETR",
+        task=task or None,
+        head="detr" if task == "detect" else None,
+        labels=_by_id(data.get("class_id_to_name")) or _names(data.get("class_names")),
+        input={"resize": "stretch", **(scaled if all(scaling.values()) and min(scaling["std"]) > 0 else {})},
+    )
+
+
 def _of_tflite(summary: dict[str, Any], metadata: Mapping[str, str]) -> FileFacts:
     labels = metadata.get(_text(summary.get("labels")))
+    outputs = summary.get("outputs")
+    roles = [SSD_OUTPUTS.get(_text(name)) for name in outputs] if isinstance(outputs, list) else []
+    detector = len(roles) == len(SSD_OUTPUTS) and set(roles) == set(SSD_OUTPUTS.values())
     return FileFacts(
         origin="TFLite Metadata",
+        head="ssd" if detector else None,
+        head_options={"outputs": roles} if detector else {},
         labels=_only_label_file(metadata) if labels is None else _parsed(labels),
         input={key: summary[key] for key in ("color", "mean", "std") if key in summary},
         license=_text(summary.get("license")),
@@ -121,6 +182,21 @@ def _names(names: object) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() for name in names):
         return None
     return tuple(names) or None
+
+
+def _by_id(names: object) -> tuple[str, ...] | None:
+    """Labels from {id: name}, an id that is left out being its own label."""
+    if not isinstance(names, dict) or not all(isinstance(key, str) and key.isdecimal() and len(key) < 6 for key in names):
+        return None
+    last = max((int(key) for key in names), default=-1)
+    return _names({str(i): names.get(str(i), str(i)) for i in range(last + 1)})
+
+
+def _floats(values: object) -> list[float]:
+    """Three finite numbers, or none."""
+    if not isinstance(values, list) or not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
+        return []
+    return [float(value) for value in values] if len(values) == 3 else []
 
 
 def _size(imgsz: object) -> tuple[int, int] | None:

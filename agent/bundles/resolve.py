@@ -3,7 +3,7 @@
 What the manifest says wins over what the file says of itself, that over the guess from the tensors' shapes and the head's defaults.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
@@ -32,7 +32,7 @@ class UndecidedError(BundleError):
     """
 
     def __init__(self, why: str, way_out: str, field: str, choices: Sequence[str] = ()) -> None:
-        super().__init__(f"{why}; {way_out}")
+        super().__init__(f"{why}{': ' if choices else '; '}{way_out}")
         self.why = why
         self.field = field
         self.choices = tuple(choices)
@@ -62,9 +62,10 @@ class _Resolution:
         tensor = self._tensor()
         size = _size(tensor)
         labels = self._bundle.labels or self._facts.labels or ()
-        head = self._head(ModelOutputs(self._report.outputs, size, len(labels)))
-        self._check_labels(head, ModelOutputs(self._report.outputs, size, 0), labels)
-        self._check_head(head, ModelOutputs(self._report.outputs, size, len(labels)))
+        outputs = ModelOutputs(self._report.outputs, size, len(labels))
+        head = self._head(outputs)
+        self._check_labels(head, outputs, labels)
+        self._check_head(head, outputs)
         return ModelSpec(
             name=self._bundle.name,
             version=self._bundle.version,
@@ -82,7 +83,8 @@ class _Resolution:
         """The picture input, its layout told and its dynamic dimensions filled in."""
         if len(self._report.inputs) != 1:
             names = ", ".join(_shown(tensor) for tensor in self._report.inputs)
-            raise self._error("", f"the model has {len(self._report.inputs)} inputs ({names}); only one picture is taken yet")
+            why = f"the model has {len(self._report.inputs)} inputs ({names}); only one picture is taken yet"
+            raise self._error("", f"{why}: export it with the rest, a picture's size say, as constants")
         (tensor,) = self._report.inputs
         layout = self._layout(tensor)
         if tensor.shape[0] not in (1, -1):
@@ -118,7 +120,7 @@ class _Resolution:
 
     def _head(self, outputs: ModelOutputs) -> _Head:
         given = self._manifest.head or {}
-        name = given.get("type") or self._facts.head or self._guess(outputs)
+        name = given.get("type") or self._told(outputs) or self._guess(outputs)
         cls = cast("type[Head]", load_class(HEADS[name]))
         if self._manifest.task not in (None, cls.task):
             raise self._error("task", f"it says {self._manifest.task}, but head {name} is for {cls.task}")
@@ -130,21 +132,33 @@ class _Resolution:
             raise self._error("", "; ".join(problems))
         return _Head(name, cls, checked)
 
+    def _told(self, outputs: ModelOutputs) -> str | None:
+        """The head that the file's metadata names. Where it fits and its family has others that end otherwise, the tensors tell."""
+        name = self._facts.head
+        if name is None or name not in self._facts.heads:
+            return name
+        return next((head for head in self._facts.heads if _fits(head, outputs)), name)
+
     def _guess(self, outputs: ModelOutputs) -> str:
         told = self._facts.task
         if told is not None:
-            taken = "of Ultralytics' models detect, classify and pose are taken"
-            raise self._error("", f"its metadata says task {told}, for which there is no head; {taken}")
-        guesses = guess_heads(outputs) or guess_heads(replace(outputs, classes=0))
-        fitting = [head for head in guesses if self._manifest.task in (None, load_class(HEADS[head]).task)]
-        if len(fitting) == 1:
-            return fitting[0]
+            raise self._error("", f"its metadata says task {told}, for which there is no head")
+        heads = [head for head in HEADS if self._manifest.task in (None, load_class(HEADS[head]).task)]
+        guess = guess_heads(outputs, heads)
+        if not guess.heads:
+            guess = guess_heads(replace(outputs, classes=0), heads)
+        if len(guess.heads) == 1:
+            return next(iter(guess.heads))
         shapes = ", ".join(_shown(tensor) for tensor in outputs.tensors)
-        if not fitting:
+        if not guess.heads:
             why = f"no head takes the outputs {shapes} as they are; there are {', '.join(HEADS)}"
+            if guess.wanting:
+                why = f"no head takes the outputs {shapes} as they are: {'; '.join(guess.wanting)}"
             raise self._error("head", f"{why}; for one that needs options, {self._ways('head: {type: …, …}')}")
-        why = f"the outputs {shapes} may be those of {' or '.join(fitting)}"
-        raise self._undecided("head.type", why, "head: {type: …}", fitting)
+        subject = f"output {_dimensions(outputs.tensors[0])} fits" if len(outputs.tensors) == 1 else f"outputs {shapes} fit"
+        why = f"{subject} {_with_classes(guess.heads)}"
+        way_out = f"say head.type, or run edge-agent model init {self._bundle.model}" if self._bundle.bare else "say head.type"
+        raise UndecidedError(self._line("head.type", why), way_out, "head.type", list(guess.heads))
 
     def _ways(self, field: str) -> str:
         if not self._bundle.bare:
@@ -175,7 +189,10 @@ class _Resolution:
         given = {key: value for key, value in msgspec.structs.asdict(section).items() if value is not None and key != "size"}
         # A quantized input takes the pixels themselves, whatever its float ancestor was trained with (metadata_schema.fbs).
         scaling = () if tensor.quantized and "mean" not in given and "std" not in given else ("mean", "std")
-        chosen = {**head.cls.input, **self._facts.input, **given}
+        told = self._facts.input
+        if self._facts.head not in (None, head.name):  # how pictures are cut is another head's matter
+            told = {key: value for key, value in told.items() if key in ("color", "mean", "std")}
+        chosen = {**head.cls.input, **told, **given}
         if any(key not in chosen for key in scaling):
             raise self._unscaled(tensor)
         channels = _channels(tensor)
@@ -218,6 +235,26 @@ class _Resolution:
         return ": ".join(part for part in (place, which, field, message) if part)
 
 
+def _fits(head: str, outputs: ModelOutputs) -> bool:
+    """Whether a head takes these tensors with its default options, and as many classes as there are labels."""
+    cls: type[Head] = load_class(HEADS[head])
+    try:
+        cls(outputs, cls.Options())
+    except ValueError:
+        return False
+    return not outputs.classes or cls.classes(outputs) in (None, -1, outputs.classes)
+
+
+def _with_classes(heads: Mapping[str, int | None]) -> str:
+    """Such as: yolo (80 classes) and yolov5 (79)."""
+    counted = next((head for head, classes in heads.items() if classes), None)
+    named = [
+        f"{head} ({classes} classes)" if head == counted else f"{head} ({classes})" if classes else head
+        for head, classes in heads.items()
+    ]
+    return f"{', '.join(named[:-1])} and {named[-1]}"
+
+
 def _size(tensor: TensorSpec) -> tuple[int, int]:
     """(width, height), -1 where dynamic."""
     return (tensor.shape[3], tensor.shape[2]) if tensor.layout == "NCHW" else (tensor.shape[2], tensor.shape[1])
@@ -228,4 +265,8 @@ def _channels(tensor: TensorSpec) -> int:
 
 
 def _shown(tensor: TensorSpec) -> str:
-    return f"{tensor.name} [{', '.join(str(n) if n >= 0 else '?' for n in tensor.shape)}]"
+    return f"{tensor.name} {_dimensions(tensor)}"
+
+
+def _dimensions(tensor: TensorSpec) -> str:
+    return f"[{', '.join(str(n) if n >= 0 else '?' for n in tensor.shape)}]"

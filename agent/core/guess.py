@@ -1,22 +1,54 @@
 """Which heads could decode a model that says nothing of itself."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
 from agent.core.heads import HEADS, Head, ModelOutputs
 from agent.loading import load_class
 
 COCO = 80  # classes of most detectors that come without labels
+SHADOWED = {  # heads whose tensors a rarer or a wider family could have as well
+    "yolo_end2end": ("detr",),  # of two classes, in one tensor
+    "detr": ("scores_boxes",),
+    "blazeface": ("scores_boxes",),
+}
 
 
-def guess_heads(outputs: ModelOutputs) -> list[str]:
-    """Names of the heads that fit these tensors with their default options, best first; empty where none does.
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """heads: those that may be meant, best first, with the number of classes that each implies, None where it does not say.
 
-    Where several do, the number of classes decides, `COCO` if it is not known; where that does not, all of them are given.
+    wanting: of heads whose tensors these may be, but for their options, what they say.
     """
-    fitting = {}
-    for name, path in HEADS.items():
-        head: type[Head] = load_class(path)
+
+    heads: dict[str, int | None] = field(default_factory=dict)
+    wanting: tuple[str, ...] = ()
+
+
+def guess_heads(outputs: ModelOutputs, among: Iterable[str] = HEADS) -> Guess:
+    """The heads that fit these tensors with their default options.
+
+    Where several do, the number of labels decides, `COCO` if it is not known; where that does not, all of them are given.
+    """
+    fitting: dict[str, int | None] = {}
+    wanting = []
+    for name in among:
+        head: type[Head] = load_class(HEADS[name])
         try:
-            head(outputs, head.Options())
+            classes = head.classes(outputs)
         except ValueError:
             continue
-        fitting[name] = head.classes(outputs)
-    return [name for name, classes in fitting.items() if classes == (outputs.classes or COCO)] or list(fitting)
+        try:
+            head(outputs, head.Options())
+        except ValueError as error:
+            wanting.append(str(error))
+        else:
+            fitting[name] = classes
+    shadowed = {other for name in fitting for other in SHADOWED.get(name, ())}
+    fitting = {name: classes for name, classes in fitting.items() if name not in shadowed}
+    likely = {name: classes for name, classes in fitting.items() if classes in _wanted(outputs)}
+    return Guess(likely or fitting, tuple(wanting))
+
+
+def _wanted(outputs: ModelOutputs) -> tuple[int | None, ...]:
+    return (outputs.classes, None) if outputs.classes else (COCO,)

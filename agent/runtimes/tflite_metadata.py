@@ -22,6 +22,7 @@ SUMMARY = "tflite_metadata"
 MAX_FILES = 16
 MAX_FILE_BYTES = 1 << 20
 MAX_ITEMS = 1024
+MAX_OUTPUTS = 16
 MAX_TEXT = 4096
 
 BROKEN_ZIP = (
@@ -43,7 +44,7 @@ METADATA_NAME, METADATA_BUFFER = 0, 1
 BUFFER_DATA = 0
 ABOUT_NAME, ABOUT_DESCRIPTION, ABOUT_SUBGRAPHS, ABOUT_LICENSE = 0, 1, 3, 5
 SUBGRAPH_INPUTS, SUBGRAPH_OUTPUTS = 2, 3
-TENSOR_CONTENT, TENSOR_PROCESS_UNITS, TENSOR_FILES = 3, 4, 6
+TENSOR_NAME, TENSOR_CONTENT, TENSOR_PROCESS_UNITS, TENSOR_FILES = 0, 3, 4, 6
 CONTENT_TYPE, CONTENT_PROPERTIES, IMAGE_PROPERTIES = 0, 1, 2
 IMAGE_COLOR_SPACE = 0
 COLORS = {1: "rgb", 2: "gray"}
@@ -55,8 +56,8 @@ FILE_NAME, FILE_TYPE, AXIS_LABELS, VALUE_LABELS = 0, 2, 2, 3
 def read_tflite_metadata(path: str | Path) -> dict[str, str]:
     """The text files of the appended zip by name, and under `SUMMARY` what TFLite Metadata says.
 
-    That is JSON {name, description, license, color, mean, std, labels}, each key only where the file has it; labels: the name of
-    the label list among the zip's files. What is broken is left out.
+    That is JSON {name, description, license, color, mean, std, labels, outputs}, each key only where the file has it; labels: the
+    name of the label list among the zip's files; outputs: what it calls them, in their order. What is broken is left out.
     Raises OSError where there is no such file.
     """
     found = dict(_zip_texts(path))
@@ -89,6 +90,7 @@ def _summary(raw: mmap.mmap) -> dict[str, Any]:
         "license": _text(about, ABOUT_LICENSE),
         **(_input(inputs[0]) if len(inputs) == 1 else {}),
         "labels": next((name for output in outputs for name in _label_files(output)), None),
+        "outputs": names if any(names := [_text(output, TENSOR_NAME) for output in outputs[:MAX_OUTPUTS]]) else None,
     }
     return {key: value for key, value in values.items() if value}
 

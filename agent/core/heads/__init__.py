@@ -15,13 +15,32 @@ from agent.core.types import Prediction, TensorSpec
 
 HEADS: dict[str, str] = {  # in the order in which `agent.core.guess` prefers them
     "ssd": "agent.core.heads.ssd:Ssd",
+    "ssd_raw": "agent.core.heads.ssd_raw:SsdRaw",
+    "blazeface": "agent.core.heads.blazeface:BlazeFace",
+    "detections": "agent.core.heads.detections:DetectionsHead",
+    "detr": "agent.core.heads.detr:Detr",
+    "scores_boxes": "agent.core.heads.scores_boxes:ScoresBoxes",
+    "yolo_end2end": "agent.core.heads.yolo_end2end:YoloEnd2End",
     "yolox": "agent.core.heads.yolox:YoloX",
+    "yolov5": "agent.core.heads.yolov5:YoloV5",
+    "nanodet": "agent.core.heads.nanodet:NanoDet",
     "yolo": "agent.core.heads.yolo:Yolo",
+    "fomo": "agent.core.heads.fomo:Fomo",
     "movenet": "agent.core.heads.movenet:MoveNet",
     "yolo_pose": "agent.core.heads.yolo_pose:YoloPose",
     "segment": "agent.core.heads.segment:Segment",
     "mask": "agent.core.heads.mask:Mask",
     "classify": "agent.core.heads.classify:Classify",
+}
+
+
+FAMILIES: dict[str, str] = {  # what people call their model, where no head is called that
+    **dict.fromkeys(("yolov3", "yolov4", "yolov6", "yolov7"), "yolov5"),
+    **dict.fromkeys(("yolov8", "yolov9", "yolo11", "yolo12"), "yolo"),
+    **dict.fromkeys(("yolov10", "yolo26"), "yolo_end2end"),
+    **dict.fromkeys(("rtdetr", "rfdetr", "dfine"), "detr"),
+    **dict.fromkeys(("picodet", "gfl"), "nanodet"),
+    **dict.fromkeys(("ultraface", "yolonas"), "scores_boxes"),
 }
 
 
@@ -47,7 +66,10 @@ class Head(Protocol):
 
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
-        """Number of classes that the tensors imply, None where they do not say; ValueError where they do not fit this family."""
+        """Number of classes that the tensors imply, None where they do not say; ValueError where they do not fit this family.
+
+        Where a class for the background may be among them, `outputs.classes` tells.
+        """
 
     def __call__(self, tensors: Sequence[NDArray[Any]], thresholds: Thresholds) -> Prediction:
         """Predictions scoring at least `thresholds.score`, best first; boxes, points and maps in pixels of the model's input.

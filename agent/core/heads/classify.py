@@ -44,8 +44,8 @@ class Classify:
     def classes(cls, outputs: ModelOutputs) -> int | None:
         """C. ValueError where there is not one tensor of at least two scores."""
         shape = outputs.tensors[0].shape if outputs.tensors else ()
-        long = [n for n in shape if abs(n) != 1]
-        if len(outputs.tensors) != 1 or len(shape) < 2 or len(long) != 1:
+        long = [n for n in shape[1:] if n != 1]
+        if len(outputs.tensors) != 1 or shape[:1] not in ((1,), (-1,)) or len(long) != 1 or long[0] < 0:
             raise ValueError(f"the classify head needs one tensor [1, classes], not {described(outputs.tensors)}")
         return long[0]
 

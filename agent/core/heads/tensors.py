@@ -1,12 +1,16 @@
 """What the heads share: real numbers out of quantized ones, boxes and their order, the cells of a grid."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.types import Detections, TensorSpec
+
+BoxFormat = Literal["xyxy_normalized", "xyxy_pixels", "xywh_normalized", "xywh_pixels", "yxyx_normalized", "yxyx_pixels"]
+
+LARGEST = 16.0  # of the logarithm of a size in cells or anchors: past any picture, and its exponential is still a number
 
 
 def dequantize(raw: NDArray[Any], tensor: TensorSpec) -> NDArray[np.float32]:
@@ -48,6 +52,38 @@ def limits(tensor: TensorSpec) -> tuple[float, float]:
 def cells(size: tuple[int, int], strides: Iterable[int]) -> int:
     """How many cells the grids of these strides have together. size: (width, height) of the model's input."""
     return sum((size[0] // stride) * (size[1] // stride) for stride in strides)
+
+
+def grids(
+    size: tuple[int, int], strides: Sequence[int], cut_cells: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(N, 2): column and row of each cell in its grid; (N, 1): its stride. The grids follow one another, each by rows.
+
+    size: (width, height) of the model's input. cut_cells: whether a cell that the input's edge cuts off counts.
+    """
+    places, steps = [], []
+    for stride in strides:
+        columns, rows = ((side + stride - 1) // stride if cut_cells else side // stride for side in size)
+        y, x = np.mgrid[:rows, :columns]
+        places.append(np.stack((x.ravel(), y.ravel()), axis=1))
+        steps.append(np.full((y.size, 1), stride))
+    return np.concatenate(places).astype(np.float32), np.concatenate(steps).astype(np.float32)
+
+
+def check_strides(strides: Sequence[int]) -> None:
+    """ValueError for a stride that is no number of pixels."""
+    if not strides or min(strides) < 1:
+        raise ValueError(f"strides are pixels of the input to a cell, such as [8, 16, 32], not {list(strides)}")
+
+
+def in_pixels(boxes: NDArray[np.float32], box: BoxFormat, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(n, 4) boxes as x1 y1 x2 y2 in pixels of the input. size: its (width, height)."""
+    order, unit = box.split("_")
+    if order == "xywh":
+        boxes = corners(boxes)
+    elif order == "yxyx":
+        boxes = boxes[:, [1, 0, 3, 2]]
+    return boxes * np.array([*size, *size], np.float32) if unit == "normalized" else boxes
 
 
 def corners(centered: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
-from agent.core.heads.tensors import cells, corners, dequantize, described, least, not_below, ranked
+from agent.core.heads.tensors import LARGEST, cells, check_strides, corners, dequantize, described, grids, least, not_below, ranked
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections
-
-LARGEST = 16.0  # of ln(width / stride): past any picture, and its exponential is still a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +21,7 @@ class YoloXOptions:
 
     def __post_init__(self) -> None:
         """ValueError for a stride that is no number of pixels."""
-        if not self.strides or min(self.strides) < 1:
-            raise ValueError(f"strides are pixels of the input to a cell, such as [8, 16, 32], not {list(self.strides)}")
+        check_strides(self.strides)
 
 
 class YoloX:
@@ -54,7 +51,7 @@ class YoloX:
         if self._tensor.shape[1] not in (n, -1):
             needed = f"[1, {n}, 5 + classes] at input size {list(outputs.input_size)} and strides {list(options.strides)}"
             raise ValueError(f"the yolox head needs {needed}, not {described(outputs.tensors)}")
-        self._cells, self._strides = _grids(outputs.input_size, options.strides)
+        self._cells, self._strides = grids(outputs.input_size, options.strides)
 
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
@@ -74,13 +71,3 @@ class YoloX:
         centers = (found[:, :2] + self._cells[likely[keep]]) * strides
         sizes = np.exp(np.minimum(found[:, 2:4], LARGEST)) * strides
         return ranked(corners(np.concatenate((centers, sizes), axis=1)), scores[keep], found[:, 5:].argmax(axis=1))
-
-
-def _grids(size: tuple[int, int], strides: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(N, 2): column and row of each cell in its grid; (N, 1): its stride."""
-    places, steps = [], []
-    for stride in strides:
-        rows, columns = np.mgrid[: size[1] // stride, : size[0] // stride]
-        places.append(np.stack((columns.ravel(), rows.ravel()), axis=1))
-        steps.append(np.full((rows.size, 1), stride))
-    return np.concatenate(places).astype(np.float32), np.concatenate(steps).astype(np.float32)

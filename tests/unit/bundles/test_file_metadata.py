@@ -74,6 +74,59 @@ def test_tflite_metadata() -> None:
     assert facts.description == "Says what it sees"
 
 
+def test_outputs_of_a_detector() -> None:
+    names = ["score", "location", "number of detections", "category"]
+    facts = read_facts({SUMMARY: json.dumps({"outputs": names})}, "litert")
+    assert (facts.head, facts.head_options) == ("ssd", {"outputs": ["scores", "boxes", "count", "classes"]})
+    for other in (names[:3], ["score"] * 4, "score", [1, 2, 3, 4], None):
+        assert read_facts({SUMMARY: json.dumps({"outputs": other})}, "litert").head is None
+
+
+def test_yolov5() -> None:
+    facts = read_facts({"stride": "32", "names": str(NAMES)}, "onnxruntime")
+    assert (facts.head, facts.head_options, facts.labels) == ("yolov5", {"box": "xywh_pixels"}, ("person", "traffic light"))
+    facts = read_facts({"temp_meta.txt": str({"stride": 32, "names": NAMES})}, "litert")
+    assert (facts.head, facts.head_options, facts.task) == ("yolov5", {"box": "xywh_normalized"}, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "head", "heads"),
+    [
+        ({}, "yolo", ("yolo", "yolo_end2end", "yolov5", "detr")),
+        ({"end2end": False, "args": {"nms": False}}, "yolo", ("yolo", "yolo_end2end", "yolov5", "detr")),
+        ({"end2end": True}, "yolo_end2end", ()),
+        ({"args": {"nms": True}}, "yolo_end2end", ()),
+        ({"description": "Ultralytics rtdetr-l model trained on coco.yaml"}, "detr", ()),
+    ],
+)
+def test_ultralytics_detectors(data: dict[str, object], head: str, heads: tuple[str, ...]) -> None:
+    told = {**EXPORTED, **data}
+    for metadata in ({key: str(value) for key, value in told.items()}, {"metadata.json": json.dumps(told)}):
+        facts = read_facts(metadata, "onnxruntime")
+        assert (facts.head, facts.heads) == (head, heads)
+
+
+def test_rf_detr() -> None:
+    told = {"task": "detect", "class_id_to_name": {"1": "person"}, "means": [0.485, 0.456, 0.406], "stds": [0.229, 0.224, 0.225]}
+    facts = read_facts({"rfdetr_inference": json.dumps(told)}, "onnxruntime")
+    assert (facts.origin, facts.head, facts.labels) == ("RF-DETR", "detr", ("0", "person"))
+    assert facts.input["mean"] == pytest.approx([123.675, 116.28, 103.53])
+    assert facts.input["resize"] == "stretch"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"class_id_to_name": {"x": "a"}, "means": "0", "stds": [1]},
+        {"class_id_to_name": {"99999999": "a"}, "means": [0, 0, 0], "stds": [0, 0, 0]},
+        {"class_id_to_name": [], "class_names": 7, "means": [1e400, 0, 0]},
+    ],
+)
+def test_rf_detr_that_makes_no_sense(told: dict[str, object]) -> None:
+    facts = read_facts({"rfdetr_inference": json.dumps(told)}, "onnxruntime")
+    assert (facts.labels, facts.input) == (None, {"resize": "stretch"})
+
+
 def test_a_label_list_alone() -> None:
     assert read_facts({"imagenet_labels.txt": "a\nb"}, "litert") == FileFacts(labels=("a", "b"))
     assert read_facts({"labels.txt": "a", "more_labels.txt": "b"}, "litert") == FileFacts()
@@ -104,7 +157,12 @@ def test_sizes_that_make_no_sense_are_not_said(imgsz: str) -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from(["task", "names", "imgsz", "metadata.json", "temp_meta.txt", SUMMARY, "labels.txt"]), st.text())
+    st.dictionaries(
+        st.sampled_from(
+            ["task", "names", "imgsz", "metadata.json", "stride", "temp_meta.txt", SUMMARY, "rfdetr_inference", "labels.txt"]
+        ),
+        st.text(),
+    )
 )
 def test_anything_can_stand_there(metadata: dict[str, str]) -> None:
     assert isinstance(read_facts(metadata, "litert"), FileFacts)
@@ -115,9 +173,30 @@ VALUE = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["task", "names", "imgsz", "license", "labels", "mean", "std", "color"]), VALUE))
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "task",
+                "names",
+                "imgsz",
+                "stride",
+                "license",
+                "args",
+                "labels",
+                "outputs",
+                "mean",
+                "std",
+                "means",
+                "stds",
+                "class_id_to_name",
+            ]
+        ),
+        VALUE,
+    )
+)
 def test_any_values_can_stand_there(data: dict[str, object]) -> None:
-    for name in ("metadata.json", SUMMARY):
+    for name in ("metadata.json", SUMMARY, "rfdetr_inference"):
         assert isinstance(read_facts({name: json.dumps(data)}, "litert"), FileFacts)
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from agent.bundles.manifest import Golden, Input, Nms, Requires, json_schema, read_manifest
-from agent.core.heads import HEADS
+from agent.core.heads import FAMILIES, HEADS
 from agent.errors import BundleError
 
 TYPES = ", ".join(HEADS)
@@ -113,6 +113,8 @@ ARCH = '3: variants[0].requires.arch: expected one of aarch64, x86_64, got "arm6
         ("head: yolo", 'head: expected a map, got "yolo"'),
         ("head: {}", f"head.type: expected one of {TYPES}"),
         ("head: {type: yolov8}", f'head.type: expected one of {TYPES}, got "yolov8"; did you mean yolo?'),
+        ("head: {type: RT-DETR}", f'head.type: expected one of {TYPES}, got "RT-DETR"; did you mean detr?'),
+        ("head: {type: yollox}", f'head.type: expected one of {TYPES}, got "yollox"; did you mean yolox?'),
         ("head: {type: [yolo]}", f"head.type: expected one of {TYPES}, got a list of 1"),
         ("head: {type: yolo, box: xywh}", 'head.box: expected one of xywh_normalized, xywh_pixels, got "xywh"'),
         ("head: {type: yolo, strides: [8]}", "head.strides: unknown key; known here: box"),
@@ -181,3 +183,8 @@ def test_the_schema_takes_what_the_agent_takes() -> None:
     for line in ("head: {type: yolov8}", "head: {type: ssd, box: x}", "variants: []", "version: 1.0"):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(yaml.safe_load(MINIMAL) | yaml.safe_load(line), json_schema())
+
+
+def test_families_are_of_heads_that_there_are() -> None:
+    assert set(FAMILIES.values()) <= HEADS.keys()
+    assert not FAMILIES.keys() & HEADS.keys()

@@ -1,5 +1,6 @@
 """Manifest over metadata over guess; and where they do not agree, which field it is."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,8 @@ def test_what_may_be_two_things_is_asked(bundles: Bundles) -> None:
     with pytest.raises(UndecidedError) as caught:
         resolved(path)
     assert str(caught.value) == (
-        f"{path}: head.type: the outputs output [1, 84, 7] may be those of yolox or yolo; "
-        f"say head: {{type: …}} in a bundle.yaml, which this writes: edge-agent model init {path}"
+        f"{path}: head.type: output [1, 84, 7] fits yolox (2 classes) and yolo (3): "
+        f"say head.type, or run edge-agent model init {path}"
     )
     assert (caught.value.field, caught.value.choices) == ("head.type", ("yolox", "yolo"))
     assert bundles.spec("head: {type: yolox}").head.options == {"strides": (8, 16, 32)}
@@ -211,9 +212,63 @@ def test_labels_are_counted(bundles: Bundles, tmp_path: Path) -> None:
     assert bundles.refused("") == "bundle.yaml: labels: m.tflite's metadata has 1 labels, output output0 [1, 6, 84] has 2 classes"
 
 
+NAMES = "{0: 'person', 1: 'car'}"
+END2END = constant("output0", [[[8, 8, 40, 40, 0.9, 1]] * 300])
+YOLOV5 = constant("output0", [[[24, 24, 32, 32, 1, 0, 0.9]] * 252])
+RT_DETR = constant("output0", [[[0.5, 0.5, 0.5, 0.5, 0, 0.9]] * 300])
+LETTERBOX = InputSpec(size=(64, 64), mean=(0.0,), std=(255.0,))
+STRETCH = InputSpec(size=(64, 64), resize="stretch", mean=(0.0,), std=(255.0,))
+
+
+@pytest.mark.parametrize(
+    ("output", "metadata", "head", "input_"),
+    [
+        (END2END, {"task": "detect", "end2end": "True"}, HeadSpec("yolo_end2end", {"box": "xyxy_pixels"}), LETTERBOX),
+        (END2END, {"task": "detect", "args": "{'nms': True}"}, HeadSpec("yolo_end2end", {"box": "xyxy_pixels"}), LETTERBOX),
+        (END2END, {"task": "detect"}, HeadSpec("yolo_end2end", {"box": None}), LETTERBOX),  # YOLOv10
+        (END2END, {"task": "detect", "args": "{'nms': False}"}, HeadSpec("yolo_end2end", {"box": None}), LETTERBOX),
+        (YOLOV5, {"stride": "32"}, HeadSpec("yolov5", {"box": "xywh_pixels", "anchors": None}), LETTERBOX),
+        (
+            RT_DETR,
+            {"task": "detect", "description": "Ultralytics rtdetr-l model"},
+            HeadSpec("detr", {"scores": None, "background": None}),
+            STRETCH,
+        ),
+    ],
+)
+def test_ultralytics_heads(bundles: Bundles, output: Output, metadata: dict[str, str], head: HeadSpec, input_: InputSpec) -> None:
+    spec = resolved(bundles.onnx(output, metadata={"names": NAMES, **metadata}))
+    assert (spec.head, spec.input, spec.labels) == (head, input_, ("person", "car"))
+
+
+def test_rf_detr(bundles: Bundles) -> None:
+    told = {
+        "task": "detect",
+        "class_id_to_name": {"0": "person", "2": "car"},
+        "means": [0.5, 0.25, 0.1],
+        "stds": [0.2, 0.2, 0.2],
+    }
+    outputs = [constant("dets", np.full((1, 300, 4), 0.5)), constant("labels", np.full((1, 300, 4), -3))]
+    spec = resolved(bundles.onnx(*outputs, metadata={"rfdetr_inference": json.dumps(told)}))
+    assert spec.head == HeadSpec("detr", {"scores": None, "background": None})
+    assert spec.labels == ("person", "1", "car")
+    assert spec.input == InputSpec(size=(64, 64), resize="stretch", mean=(127.5, 63.75, 25.5), std=(51.0, 51.0, 51.0))
+    told["task"] = "segment"
+    with pytest.raises(BundleError, match="its metadata says task segment, for which there is no head"):
+        resolved(bundles.onnx(*outputs, metadata={"rfdetr_inference": json.dumps(told)}))
+
+
+def test_options_that_are_wanted_are_named(bundles: Bundles) -> None:
+    path = bundles.onnx(constant("s", np.zeros((1, 730, 30))), constant("b", np.zeros((1, 730, 4))))
+    with pytest.raises(BundleError, match=r"m\.onnx: head: no head takes .* as they are: .*is one of the 30 scores of 's'"):
+        resolved(path)
+    spec = bundles.spec("head: {type: scores_boxes, background: first}\ninput: {mean: 0, std: 1}")
+    assert spec.head.options == {"box": None, "scores": None, "background": "first"}
+
+
 def test_tasks_that_are_not_built(bundles: Bundles) -> None:
     path = bundles.onnx(YOLO, metadata={"task": "segment", "names": "{0: 'person'}"})
-    with pytest.raises(BundleError, match=r"its metadata says task segment, for which there is no head; of Ultralytics' models"):
+    with pytest.raises(BundleError, match=r"its metadata says task segment, for which there is no head"):
         resolved(path)
 
 

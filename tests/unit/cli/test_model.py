@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent.bundles.load import open_bundle
@@ -72,7 +73,7 @@ def test_show_what_cannot_be_used(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "show", "m.onnx"]) == 1
     out, err = capfd.readouterr()
     assert "output      output float32 [1, 84, 7]" in out
-    assert err.startswith("edge-agent: m.onnx: head.type: the outputs output [1, 84, 7] may be those of yolox or yolo; say head: ")
+    assert err.startswith("edge-agent: m.onnx: head.type: output [1, 84, 7] fits yolox (2 classes) and yolo (3): say ")
     assert main(["model", "show", "none.onnx"]) == 2
     assert capfd.readouterr().err == "edge-agent: none.onnx: there is no such model file or bundle; did you mean m.onnx?\n"
 
@@ -85,6 +86,10 @@ def models() -> Iterator[tuple[str, Path, list[str]]]:
     yield "ssd", write_tflite(Path("ssd.tflite"), ssd(FOUND), QUANTIZED), []
     scores: list[Output] = [constant("scores", [[0.1, 0.9]])]
     yield "classify", write_onnx(Path("classify.onnx"), scores), ["--mean", "123.675,116.28,103.53", "--std", "58"]
+    anchors: list[Output] = [constant("scores", np.zeros((1, 96, 3))), constant("boxes", np.zeros((1, 96, 4)))]
+    yield "anchors", write_onnx(Path("anchors.onnx"), anchors), ["--head", "ssd_raw"]
+    distributions: list[Output] = [constant("output", np.zeros((1, 85, 34)))]
+    yield "distributions", write_onnx(Path("distributions.onnx"), distributions), []
     dynamic = Input((1, 3, 64, 64), open=(0, 2, 3))
     yield "dynamic", write_onnx(Path("dynamic.onnx"), [yolo(FOUND, normalized=False)], dynamic), ["--size", "64x64"]
 
@@ -102,7 +107,7 @@ def test_what_init_writes_means_what_was_decided(capfd: pytest.CaptureFixture[st
         spec = resolve(bundle, report(bundle.model, bundle.runtime))
         assert (spec.name, spec.version) == (name, "1.0.0")
         assert spec.labels == (("person", "it's") if name == "yolo" else ("person", "car"))
-        if name not in ("dynamic", "classify"):
+        if name not in ("dynamic", "classify", "anchors"):
             bare = open_bundle(path, None if name == "yolo" else "list.txt")
             wanted = resolve(bare, report(path, bare.runtime))
             assert (spec.input, spec.tensor, spec.thresholds) == (wanted.input, wanted.tensor, wanted.thresholds)
@@ -126,7 +131,7 @@ def test_without_labels_it_says_so(capfd: pytest.CaptureFixture[str]) -> None:
     [
         (
             ["m.onnx"],
-            "m.onnx: head.type: the outputs output [1, 84, 7] may be those of yolox or yolo; say --head yolox or --head yolo",
+            "m.onnx: head.type: output [1, 84, 7] fits yolox (2 classes) and yolo (3); say --head yolox or --head yolo",
         ),
         (["m.onnx", "--head", "yolov8"], f"--head: expected one of {', '.join(HEADS)}, got yolov8"),
         (["m.onnx", "--head", "yolo", "--size", "64"], "--size: expected WxH, such as 640x640, got 64"),

@@ -162,7 +162,8 @@ def test_how_many_points_there_are() -> None:
     [
         ((1, 1, 17, 3), 0, ["movenet"]),
         ((1, 6, 56), 0, ["movenet"]),
-        ((1, 300, 57), 0, ["yolo_pose"]),
+        ((1, 300, 57), 0, ["detr", "yolo_pose"]),
+        ((1, 300, 57), 1, ["yolo_pose"]),
         ((1, 56, CELLS), 0, ["yolo", "yolo_pose"]),
         ((1, 56, CELLS), 52, ["yolo"]),
         ((1, 84, CELLS), 0, ["yolo"]),
@@ -170,7 +171,7 @@ def test_how_many_points_there_are() -> None:
     ],
 )
 def test_guesses(shape: tuple[int, ...], classes: int, heads: list[str]) -> None:
-    assert sorted(guess_heads(outputs(shape, classes=classes))) == heads
+    assert sorted(guess_heads(outputs(shape, classes=classes)).heads) == heads
 
 
 @pytest.mark.parametrize("shape", [(1, 25200, 85), (1, 300, 7), (1, 56), (1, 8, 8, 56)])

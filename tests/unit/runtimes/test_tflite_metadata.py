@@ -47,7 +47,7 @@ def summary(*, color: int = 1, mean: list[float] | None = None, std: list[float]
     unit = _table(builder, {1: normalization}, {0: 1})
     picture = _table(builder, {3: content, 4: _vector(builder, [unit])})
     labels = _table(builder, {0: builder.CreateString("labels.txt")}, {2: file_type})
-    scores = _table(builder, {6: _vector(builder, [labels])})
+    scores = _table(builder, {0: builder.CreateString("score"), 6: _vector(builder, [labels])})
     subgraph = _table(builder, {2: _vector(builder, [picture]), 3: _vector(builder, [scores])})
     name, license_ = builder.CreateString("tiny"), builder.CreateString("MIT")
     builder.Finish(_table(builder, {0: name, 3: _vector(builder, [subgraph]), 5: license_}), b"M001")
@@ -70,13 +70,14 @@ def test_tflite_metadata(tmp_path: Path) -> None:
         "mean": [127.5],
         "std": [127.5],
         "labels": "labels.txt",
+        "outputs": ["score"],
     }
 
 
 def test_numbers_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
     for mean, std in (([float("nan")], [1.0]), ([0.0], [0.0]), ([0.0], [float("inf")])):
         path = write_tflite(tmp_path / "m.tflite", [OUTPUT], metadata=summary(mean=mean, std=std, color=7, file_type=1))
-        assert read(path) == {"name": "tiny", "license": "MIT"}
+        assert read(path) == {"name": "tiny", "license": "MIT", "outputs": ["score"]}
 
 
 def test_a_file_that_says_nothing(tmp_path: Path) -> None:
