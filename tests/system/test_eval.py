@@ -14,7 +14,7 @@ import pytest
 from tests.agent_process import edge_agent
 from tests.media import plain, write_picture
 from tests.models import Found, faded, write_onnx, write_tflite, yolo
-from tests.real_models import CLASSIFIERS, write_bundle
+from tests.real_models import CLASSIFIERS, model_file, write_bundle
 
 AP50 = {  # of an independent reference, by pycocotools
     "ssd_mobilenet_v1_coco_quant.tflite": 0.230,
@@ -23,6 +23,7 @@ AP50 = {  # of an independent reference, by pycocotools
     "yolov8n_int8_416.tflite": 0.436,
 }
 MARGIN = 0.005
+LEAST_IOU = 0.9  # as libcoral asks of the same model and picture
 BOX = (16.0, 8.0, 48.0, 40.0)
 
 
@@ -60,6 +61,23 @@ def test_classes_in_folders(name: str, data: Path, tmp_path: Path) -> None:
         **{str(class_id): (1, 1) for class_id in right.values()},
         "goldfish": (0, 0),
     }
+
+
+@pytest.mark.data
+def test_mean_intersection_over_union(data: Path, tmp_path: Path) -> None:
+    for folder, picture in (("images", "bird_segmentation.bmp"), ("masks", "bird_segmentation_mask.bmp")):
+        (tmp_path / folder).mkdir()
+        shutil.copyfile(data / "images" / picture, tmp_path / folder / "bird.bmp")
+    shutil.copyfile(model_file(data, "deeplabv3_mnv2_dm05_pascal_quant.tflite"), tmp_path / "m.tflite")
+    labels, _, _ = (data / "images/pascal_voc_segmentation_labels.txt").read_text().partition("\n\n")
+    (tmp_path / "labels.txt").write_text(labels)
+    (tmp_path / "bundle.yaml").write_text(
+        'name: deeplab\nversion: "1.0.0"\nmodel: m.tflite\nlabels: labels.txt\nhead: {type: segment}\n'
+    )
+    found = figures(tmp_path, "--masks", tmp_path / "masks", "--images", tmp_path / "images")
+    assert found["pixel_iou"] >= LEAST_IOU
+    assert {row["name"]: row["iou"] for row in found["classes"]}["bird"] > 0.8
+    assert found["pixels"] == 513 * 513
 
 
 @pytest.fixture
@@ -103,9 +121,9 @@ def test_options_over_the_protocols(folder: Path) -> None:
 
 
 ROWS = {
-    "nothing to judge by": ("detector.onnx", 2, "one of the arguments --coco --folders is required"),
-    "no pictures named": ("detector.onnx --coco truth.json", 2, "--images DIR goes with --coco"),
-    "pictures twice": ("detector.onnx --folders val --images images", 2, "--images DIR goes with --coco"),
+    "nothing to judge by": ("detector.onnx", 2, "one of the arguments --coco --folders --masks is required"),
+    "no pictures named": ("detector.onnx --coco truth.json", 2, "--images DIR goes with --coco and --masks"),
+    "pictures twice": ("detector.onnx --folders val --images images", 2, "--images DIR goes with --coco and --masks"),
     "no such model": ("nothing.onnx --folders val", 2, r"nothing\.onnx: there is no such model file"),
     "no such file": ("detector.onnx --coco nothing.json --images images", 2, r"--coco nothing\.json: No such file"),
     "no such folder": ("detector.onnx --coco truth.json --images nothing", 2, "--images nothing: there is no such folder"),
@@ -120,6 +138,8 @@ ROWS = {
         r"truth\.json: none of the model's labels is a category: apple, pear, but car",
     ),
     "another task": ("detector.onnx --labels labels.txt --folders val", 2, "its task is detect; this judges .* classify"),
+    "no class maps": ("detector.onnx --masks hollow --images images", 1, "hollow: there are no class maps in it"),
+    "a map without a picture": ("detector.onnx --masks images --images hollow", 1, r"hollow: there is no picture for a\.png$"),
     "another size": (
         "detector.onnx --labels labels.txt --coco other.json --images images",
         1,

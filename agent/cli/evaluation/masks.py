@@ -1,19 +1,26 @@
 """Segmentations against class maps: pictures whose pixels are class ids."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.core.masks import NOTHING
+from agent.core.spec import ModelSpec, Task
+from agent.core.types import Prediction, Segments
 from agent.errors import DatasetError, UsageError
+from agent.pipeline.config import PipelineConfig
+from agent.pipeline.inference import FrameInfo
 from agent.sources.config import PICTURES
 
 MASKS = (".png", ".bmp")
 IGNORED = 255
+MOST_CLASSES = 255  # that a pixel of 8 bits can name
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -68,7 +75,7 @@ class Confusion:
         self._pixels = np.zeros((classes, classes + 1), np.int64)  # true class, class seen; the last column: none
 
     def add(self, truth: NDArray[np.uint8], seen: NDArray[np.int16]) -> None:
-        """truth: (h, w). seen: of the same picture, any resolution, below 0 for none. ValueError for a class too many."""
+        """truth: (h, w). seen: of the same picture, any resolution, `NOTHING` for none. ValueError for a class too many."""
         rows, columns = (
             (np.arange(n) * 2 + 1) * m // (2 * n)
             for n, m in zip(truth.shape, seen.shape, strict=True)  # the nearest pixel
@@ -83,14 +90,85 @@ class Confusion:
         self._pixels += np.bincount(true * wide + found, minlength=self._pixels.size).reshape(self._pixels.shape)
 
     def figures(self, names: Sequence[str]) -> dict[str, Any]:
-        """Mean IoU over the classes that are in the truth or were seen, each one's, and how many pixels are right."""
+        """IoU of each class that is in the truth or was seen, their mean, that of all pixels together; and how many are right."""
         right = np.diagonal(self._pixels)
         true, seen = self._pixels.sum(axis=1), self._pixels.sum(axis=0)[:-1]
         union = true + seen - right
         there = np.flatnonzero(union)
         ious = {int(i): round(float(right[i] / union[i]), 4) for i in there}
         return {
+            "pixels": int(true.sum()),
             "mean_iou": round(float((right[there] / union[there]).mean()), 4) if len(there) else None,
+            "pixel_iou": round(float(right.sum() / union.sum()), 4) if union.any() else None,
             "pixel_accuracy": round(float(right.sum() / true.sum()), 4) if true.any() else None,
             "classes": [{"name": names[i], "class_id": i, "pixels": int(true[i]), "iou": iou} for i, iou in ious.items()],
         }
+
+
+@dataclass(slots=True)
+class MasksJudge:
+    """Intersection over union of each class, over the pixels of all pictures.
+
+    What a model leaves out as background, as its head's option of that name says, counts as that class. A model of one class is
+    right where the class map is not 0.
+    """
+
+    task: ClassVar[Task] = "segment"
+    pairs: list[tuple[Path, Path]]
+    _labels: tuple[str, ...] = field(init=False)
+    _binary: bool = field(init=False)
+    _background: int = field(init=False)
+    _confusion: Confusion = field(init=False)
+
+    @property
+    def pictures(self) -> Sequence[Path]:
+        """Those that have a class map."""
+        return [picture for _, picture in self.pairs]
+
+    def thresholds(self, spec: ModelSpec) -> PipelineConfig:  # noqa: ARG002  others need it
+        """The bundle's own: a pixel has one class, whatever its score."""
+        return PipelineConfig(source="", model="")
+
+    def begin(self, spec: ModelSpec) -> None:
+        """See Judge."""
+        self._binary = spec.head.type == "mask"
+        self._labels = ("nothing", spec.label(0)) if self._binary else spec.labels
+        background = spec.head.options.get("background", 0)
+        self._background = background if isinstance(background, int) else NOTHING
+        self._confusion = Confusion(len(self._labels) or MOST_CLASSES)
+
+    def add(self, number: int, frame: FrameInfo, prediction: Prediction) -> None:  # noqa: ARG002  a map has its own resolution
+        """See Judge."""
+        assert isinstance(prediction, Segments)  # noqa: S101  as `task` says
+        path, _ = self.pairs[number]
+        truth, seen = read_mask(path), prediction.class_map
+        seen = np.where(np.isin(seen, prediction.class_ids), seen, NOTHING)
+        if self._binary:
+            truth, seen = (truth > 0).astype(np.uint8), seen + 1
+        else:
+            seen = np.where(seen == NOTHING, self._background, seen)
+        try:
+            self._confusion.add(truth, seen.astype(np.int16))
+        except ValueError as error:
+            raise DatasetError(f"{path}: {error}") from None
+
+    def figures(self) -> Mapping[str, Any]:
+        """See Judge."""
+        names = self._labels or tuple(map(str, range(MOST_CLASSES)))
+        return {"pictures": len(self.pairs), **self._confusion.figures(names)}
+
+    def lines(self) -> Iterator[str]:
+        """See Judge."""
+        found = self.figures()
+        yield f"{found['pictures']} pictures, {found['pixels']} pixels"
+        yield ""
+        yield f"{'class':24} {'pixels':>10} {'IoU':>6}"
+        for row in found["classes"]:
+            yield f"{row['name']:24} {row['pixels']:10} {row['iou']:6.3f}"
+        yield ""
+        for key in ("mean_iou", "pixel_iou", "pixel_accuracy"):
+            yield f"{key.replace('_', ' ').replace('iou', 'IoU'):24} {_text(found[key])}"
+
+
+def _text(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.3f}"

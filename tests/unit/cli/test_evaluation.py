@@ -149,6 +149,7 @@ def test_pixels_counted_by_hand() -> None:
     confusion.add(truth, seen)
     figures = confusion.figures(["nothing", "cat", "dog"])
     assert figures["pixel_accuracy"] == pytest.approx(5 / 8)
+    assert figures["pixel_iou"] == pytest.approx(5 / 10, abs=1e-4)  # of 7 and 3 in the unions
     assert figures["classes"] == [
         {"name": "nothing", "class_id": 0, "pixels": 6, "iou": pytest.approx(4 / 7, abs=1e-4)},
         {"name": "cat", "class_id": 1, "pixels": 2, "iou": pytest.approx(1 / 3, abs=1e-4)},
