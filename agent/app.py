@@ -12,6 +12,7 @@ from functools import partial
 from agent import __version__
 from agent.config import Config
 from agent.errors import AgentError, WorkerError, WorkerFailure
+from agent.health.heartbeat import Heartbeat
 from agent.health.host import Host, clock_synced, hardware, versions
 from agent.pipeline.mailbox import Mailbox
 from agent.pipeline.models import make_worker
@@ -62,7 +63,10 @@ class App:
         self._pipelines = {name: self._make_pipeline(name, users) for name in config.pipelines}
         self._sources = {name: self._make_source(name) for name in config.sources}
         parts = Parts(self._sources, self._models, self._pipelines, self._host.read, clock_synced, lambda: self._publisher.dropped)
-        self._health = HealthReporter(parts, config.device_id, self._session, self._publisher, self._topics.health)
+        self._heartbeat = Heartbeat(config.state_dir)
+        self._health = HealthReporter(
+            parts, config.device_id, self._session, self._publisher, self._topics.health, self._heartbeat.write
+        )
 
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or the end of all sources; returns the exit status."""
@@ -113,6 +117,7 @@ class App:
         _together([worker.close for worker in self._models.values()])
         self._publisher.stop(FLUSH_S)
         self._spawner.close()
+        self._heartbeat.remove()
         log.info("stopped")
 
     def _thread_broke(self, broke: threading.ExceptHookArgs) -> None:

@@ -6,6 +6,7 @@ AgentError
     BrokerError     the MQTT broker cannot be reached or refuses us
     WorkerError     a worker process crashed, hung, leaked or talked nonsense
     OutputError     a file that a command writes does not reach the disk
+    DownloadError   a file cannot be fetched, or not all of it
   Reject          this input is refused, and will be refused again
     UsageError      the command line            (exit status 2)
     ConfigError     the device's configuration  (exit status 2)
@@ -53,6 +54,10 @@ class WorkerError(Retry):
 
 class OutputError(Retry):
     """A file that a command writes does not reach the disk."""
+
+
+class DownloadError(Retry):
+    """A file cannot be fetched, or not all of it."""
 
 
 class Reject(AgentError):  # noqa: N818  named for what the caller does

@@ -23,13 +23,14 @@ STRIDES = (8, 16, 32)
 
 @dataclass(frozen=True)
 class Output:
-    """scale, zero_point: makes it int8, where scale is not 0 (TFLite alone)."""
+    """scale, zero_point: makes it int8, where scale is not 0 (TFLite alone). dtype: int32, int64: cut off at the point."""
 
     name: str
     base: Floats
     gain: Floats
     scale: float = 0.0
     zero_point: int = 0
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,15 @@ class Found:
 
     box: Box
     class_id: int = 0
+    score: float = 0.9
+
+
+@dataclass(frozen=True)
+class Person:
+    """What a model of key points sees in a white picture. box, points: x1 y1 x2 y2, and x y score each, in pixels of its input."""
+
+    box: Box
+    points: Sequence[tuple[float, float, float]]
     score: float = 0.9
 
 
@@ -91,6 +101,32 @@ def ssd(found: Sequence[Found], *, size: tuple[int, int] = (64, 64), places: int
     return [constant(name, boxes), constant(f"{name}:1", classes), faded(f"{name}:2", scores), constant(f"{name}:3", count)]
 
 
+def yolo_pose(people: Sequence[Person], *, size: tuple[int, int] = (64, 64), normalized: bool, full: float = 1.0) -> Output:
+    """[1, 5 + 3 * points, N] of the head yolo_pose. full: the mean of a white input."""
+    n, numbers = _cells(size), 5 + 3 * len(people[0].points)
+    base, gain = np.zeros((1, numbers, n), np.float32), np.zeros((1, numbers, n), np.float32)
+    for i, one in enumerate(people):
+        x1, y1, x2, y2 = one.box
+        unit = np.array([*size] if normalized else [1, 1], np.float32)
+        base[0, :4, i] = np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]) / np.tile(unit, 2)
+        base[0, 5:, i] = (np.array(one.points) / [*unit, 1]).ravel()
+        gain[0, 4, i] = one.score / full
+    return Output("output0", base, gain)
+
+
+def movenet(points: Sequence[tuple[float, float, float]], *, full: float = 255.0) -> Output:
+    """[1, 1, 17, 3] of the head movenet. points: y, x, score, fractions of the input. full: the mean of a white input."""
+    values = np.array(points, np.float32).reshape(1, 1, 17, 3)
+    scores = values * np.array([0, 0, 1 / full], np.float32)
+    return Output("StatefulPartitionedCall:0", values * np.array([1, 1, 0], np.float32), scores.astype(np.float32))
+
+
+def class_map(classes: ArrayLike, *, full: float = 1.0) -> Output:
+    """[1, h, w] int64 of the head segment. full: the mean of a white input."""
+    values = np.asarray(classes, np.float32)[None]
+    return Output("ArgMax", np.full_like(values, 0.5), values / np.float32(full), dtype="int64")
+
+
 def constant(name: str, values: ArrayLike) -> Output:
     """An output that does not depend on the picture."""
     array = np.asarray(values, np.float32)
@@ -119,11 +155,13 @@ def write_onnx(
             numpy_helper.from_array(output.base, f"{output.name}/base"),
             numpy_helper.from_array(output.gain, f"{output.name}/gain"),
         ]
+        kind = getattr(TensorProto, output.dtype.upper().replace("FLOAT32", "FLOAT"))
         nodes += [
             helper.make_node("Mul", ["mean", f"{output.name}/gain"], [f"{output.name}/faded"]),
-            helper.make_node("Add", [f"{output.name}/faded", f"{output.name}/base"], [output.name]),
+            helper.make_node("Add", [f"{output.name}/faded", f"{output.name}/base"], [f"{output.name}/real"]),
+            helper.make_node("Cast", [f"{output.name}/real"], [output.name], to=kind),
         ]
-        values.append(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, output.base.shape))
+        values.append(helper.make_tensor_value_info(output.name, kind, output.base.shape))
     shape = [f"axis{i}" if i in input_.open else n for i, n in enumerate(input_.shape)]
     picture = helper.make_tensor_value_info(input_.name, TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "tiny", [picture], values, weights)
@@ -168,6 +206,11 @@ class _TfliteGraph:
         picture = self._tensor(input_.name, input_.shape, input_.dtype, input_.scale, input_.zero_point, open_=input_.open)
         self._graph.inputs = [picture]
         real = picture
+        if input_.dtype == "int32":
+            real = self._tensor("real", input_.shape, "float32")
+            self._operator(
+                tflite.BuiltinOperator.CAST, [picture], real, tflite.BuiltinOptions.CastOptions, _cast("INT32", "FLOAT32")
+            )
         if input_.scale:
             real = self._tensor("real", input_.shape, "float32", open_=input_.open)
             self._operator(tflite.BuiltinOperator.DEQUANTIZE, [picture], real)
@@ -193,12 +236,18 @@ class _TfliteGraph:
         fading = self._tensor(f"{output.name}/faded", shape, "float32")
         gain, base = (self._constant(f"{output.name}/{n}", a) for n, a in (("gain", output.gain), ("base", output.base)))
         self._operator(tflite.BuiltinOperator.MUL, [gain, mean], fading, tflite.BuiltinOptions.MulOptions, tflite.MulOptionsT())
-        real = self._tensor(f"{output.name}/real" if output.scale else output.name, shape, "float32")
+        plain = not output.scale and output.dtype == "float32"
+        real = self._tensor(output.name if plain else f"{output.name}/real", shape, "float32")
         self._operator(tflite.BuiltinOperator.ADD, [fading, base], real, tflite.BuiltinOptions.AddOptions, tflite.AddOptionsT())
         if output.scale:
             quantized = self._tensor(output.name, shape, "int8", output.scale, output.zero_point)
             self._operator(tflite.BuiltinOperator.QUANTIZE, [real], quantized)
             real = quantized
+        elif output.dtype != "float32":
+            integers = self._tensor(output.name, shape, output.dtype)
+            options = _cast("FLOAT32", output.dtype.upper())
+            self._operator(tflite.BuiltinOperator.CAST, [real], integers, tflite.BuiltinOptions.CastOptions, options)
+            real = integers
         self._graph.outputs.append(real)
 
     def _tensor(
@@ -241,3 +290,9 @@ class _TfliteGraph:
         operator.inputs, operator.outputs = inputs, [output]
         operator.builtinOptionsType, operator.builtinOptions = kind, options
         self._graph.operators.append(operator)
+
+
+def _cast(before: str, after: str) -> tflite.CastOptionsT:
+    options = tflite.CastOptionsT()
+    options.inDataType, options.outDataType = getattr(tflite.TensorType, before), getattr(tflite.TensorType, after)
+    return options

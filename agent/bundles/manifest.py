@@ -7,7 +7,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,7 +19,7 @@ from agent.document import Document, load_yaml, show
 from agent.errors import BundleError
 from agent.loading import load_class
 
-LATER_TASKS = ("segment", "keypoints", "anomaly", "regress", "embed")
+LATER_TASKS = ("anomaly", "regress", "embed")
 NOT_BUILT = "not built yet in this version; leave it out"
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -122,7 +122,8 @@ def _without_later_tasks(document: Document, problems: list[str]) -> Document:
     data = document.data
     if not isinstance(data, dict) or data.get("task") not in LATER_TASKS:
         return document
-    problems.append(document.problem(("task",), f"{data['task']} is not built yet in this version; only detect and classify are"))
+    built = ", ".join(get_args(Task))
+    problems.append(document.problem(("task",), f"{data['task']} is not built yet in this version; only {built} are"))
     return replace(document, data={key: value for key, value in data.items() if key != "task"})
 
 

@@ -99,6 +99,9 @@ def _meant(data: dict[str, Any], task: str, runtime: str) -> tuple[tuple[str, ..
     args = data.get("args")
     if task == "classify":
         return ("classify",), {}, {"resize": "crop", **SCALED}
+    if task == "pose":  # exports that end in their own NMS have not always been the same in their boxes: the numbers tell
+        box = None if data.get("end2end") else _xywh(runtime)
+        return ("yolo_pose",), {"box": box, "kpt_shape": _kpt_shape(data.get("kpt_shape"))}, LETTERBOX
     if task != "detect":
         return (), {}, {}
     if "rtdetr" in _text(data.get("description")).lower().replace("-", ""):
@@ -195,6 +198,14 @@ def _size(imgsz: object) -> tuple[int, int] | None:
     match imgsz:
         case [int(height), int(width)] if 0 < height <= 16384 and 0 < width <= 16384:
             return (width, height)
+    return None
+
+
+def _kpt_shape(shape: object) -> list[int] | None:
+    """How many key points, and numbers a point."""
+    match shape:
+        case [int(count), int(numbers)] if 0 < count <= 1000 and numbers in (2, 3):
+            return [count, numbers]
     return None
 
 

@@ -21,7 +21,7 @@ from agent.errors import BundleError
 from agent.loading import load_class
 from agent.runtimes import ModelReport
 
-PIXEL_TYPES = ("uint8", "int8", "float16", "float32")
+PIXEL_TYPES = ("uint8", "int8", "int32", "float16", "float32")
 CHANNELS = (1, 3)
 
 
@@ -141,7 +141,8 @@ class _Resolution:
     def _guess(self, outputs: ModelOutputs) -> str:
         told = self._facts.task
         if told is not None:
-            raise self._error("", f"its metadata says task {told}, which is not built yet; only detect and classify are")
+            taken = "of Ultralytics' models detect, classify and pose are taken, of RF-DETR's detect"
+            raise self._error("", f"its metadata says task {told}, for which there is no head; {taken}")
         heads = [head for head in HEADS if self._manifest.task in (None, load_class(HEADS[head]).task)]
         guess = guess_heads(outputs, heads)
         if not guess.heads:

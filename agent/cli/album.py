@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cli.drawing import annotated
-from agent.core.spec import ModelSpec
+from agent.cli.drawing import Label, annotated
 from agent.core.types import Frame, Prediction
 from agent.errors import OutputError, UsageError
 from agent.sources.capture import Capture
@@ -34,12 +33,12 @@ class Album:
         self._videos: dict[tuple[int, int, int], _Video] = {}
         self._names: set[str] = set()
 
-    def add(self, number: int, frame: Frame, prediction: Prediction, spec: ModelSpec, fps: float) -> None:
+    def add(self, number: int, frame: Frame, prediction: Prediction, label: Label, fps: float) -> None:
         """Add a frame with what was seen in it. number: of its source, two of which may have one name.
 
         OutputError where it cannot be written.
         """
-        picture = annotated(frame, prediction, spec)
+        picture = annotated(frame, prediction, label)
         if frame.name:
             self._write(self._new_name(Path(frame.name).stem, ".jpg"), picture)
             return

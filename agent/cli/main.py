@@ -18,7 +18,8 @@ VERBS = {
     "run": "run the agent",
     "check": "check a config and the models that it names",
     "predict": "run a model on pictures, videos or cameras and show what it sees",
-    "model": "look at a model, or write a bundle for it",
+    "model": "look at a model, write a bundle for it, or fetch one",
+    "health": "how the agent on this computer is",
 }
 EXAMPLES = """examples:
   edge-agent predict yolov8n.tflite street.jpg --save out    see what a model sees

@@ -1,4 +1,4 @@
-"""edge-agent model: look at a model, or write a bundle for it."""
+"""edge-agent model: look at a model, write a bundle for it, or fetch a public one."""
 
 import argparse
 import json
@@ -28,13 +28,19 @@ INIT_EXAMPLES = """examples:
   edge-agent model init net.tflite --head classify --mean 127.5 --std 127.5
 
 What neither the file nor an option says is asked for at a terminal, and named elsewhere."""
+FETCH_EXAMPLES = """examples:
+  edge-agent model fetch                             what there is
+  edge-agent model fetch yolox-nano                  a folder yolox-nano: the model, its labels and bundle.yaml
+  edge-agent model fetch yolox-nano --output bundles/things
+
+A download that was cut off goes on where it ended when the command is given again."""
 
 
 def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb to the command line."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = verbs.add_parser("model", help="look at a model, or write a bundle for it", description=__doc__)
-    kinds = parser.add_subparsers(metavar="show|init", required=True)
+    parser = verbs.add_parser("model", help="look at a model, write a bundle for it, or fetch one", description=__doc__)
+    kinds = parser.add_subparsers(metavar="show|init|fetch", required=True)
     shown = kinds.add_parser(
         "show", help="its tensors, and how they would be used", epilog=SHOW_EXAMPLES, formatter_class=formatter
     )
@@ -55,6 +61,11 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     init.add_argument("--std", metavar="N", help="by which each pixel is then divided")
     init.add_argument("--output", metavar="DIR", type=Path, help="the bundle's folder; NAME, if nothing is said")
     init.set_defaults(run=init_bundle)
+    fetched = kinds.add_parser("fetch", help="fetch a public model", epilog=FETCH_EXAMPLES, formatter_class=formatter)
+    fetched.add_argument("name", nargs="?", metavar="NAME", help="a model of the catalog; without it, the catalog is listed")
+    fetched.add_argument("--output", metavar="DIR", type=Path, help="the bundle's folder; NAME, if nothing is said")
+    fetched.add_argument("--catalog", metavar="FILE", type=Path, help="a catalog of your own, written as models/catalog.yaml")
+    fetched.set_defaults(run=fetch_bundle)
 
 
 def init_bundle(args: argparse.Namespace) -> int:
@@ -62,6 +73,13 @@ def init_bundle(args: argparse.Namespace) -> int:
     from agent.cli.bundle_writer import write_bundle  # noqa: PLC0415  show does without it
 
     return write_bundle(args)
+
+
+def fetch_bundle(args: argparse.Namespace) -> int:
+    """Fetch a model, or list what there is."""
+    from agent.cli.model_fetch import fetch_model  # noqa: PLC0415  as above
+
+    return fetch_model(args)
 
 
 def show(args: argparse.Namespace) -> int:

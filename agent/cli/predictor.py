@@ -16,7 +16,7 @@ from agent.checked import suggest_file
 from agent.cli.interruption import Interruption
 from agent.config import source_from
 from agent.core.spec import ModelSpec
-from agent.core.types import Classes, Frame, Prediction
+from agent.core.types import Classes, Frame, Poses, Prediction, Segments
 from agent.errors import SourceError, UsageError, WorkerError
 from agent.health.host import clock_synced
 from agent.pipeline.config import ModelConfig, PipelineConfig
@@ -62,7 +62,7 @@ def predict(args: argparse.Namespace) -> None:
                 for frame, answer, prediction in predictor.run(stream, interruption):
                     print(predictor.json(answer, prediction) if args.json else predictor.line(answer, prediction), flush=True)
                     if album:
-                        album.add(number, frame, prediction, spec, stream.fps)
+                        album.add(number, frame, prediction, spec.label, stream.fps)
 
 
 class Predictor:
@@ -108,13 +108,18 @@ class Predictor:
         return encode_result(result).decode()
 
     def _things(self, prediction: Prediction) -> Iterator[str]:
-        for i, (class_id, score) in enumerate(zip(prediction.class_ids.tolist(), prediction.scores.tolist(), strict=True)):
-            name = f"{self._spec.label(class_id)} {score:.2f}"
+        labels = [self._spec.label(class_id) for class_id in prediction.class_ids.tolist()]
+        if isinstance(prediction, Segments):
+            for label, area in zip(labels, prediction.areas.tolist(), strict=True):
+                yield f"{label} {area * 100:.1f} %"
+            return
+        for i, (label, score) in enumerate(zip(labels, prediction.scores.tolist(), strict=True)):
             if isinstance(prediction, Classes):
-                yield name
-            else:
-                x1, y1, x2, y2 = prediction.boxes[i].round().astype(int).tolist()
-                yield f"{name} [{x1} {y1} {x2} {y2}]"
+                yield f"{label} {score:.2f}"
+                continue
+            x1, y1, x2, y2 = prediction.boxes[i].round().astype(int).tolist()
+            points = f" {prediction.points.shape[1]} points" if isinstance(prediction, Poses) else ""
+            yield f"{label} {score:.2f} [{x1} {y1} {x2} {y2}]{points}"
 
 
 def _sources(texts: Sequence[str]) -> list[tuple[str, SourceConfig]]:

@@ -1,4 +1,4 @@
-"""A captured picture becomes a model's input, written straight into the tensor's memory; boxes find the way back.
+"""A captured picture becomes a model's input, written straight into the tensor's memory; what was seen finds the way back.
 
 The only file of the core that uses OpenCV, and on one thread: the other cores belong to inference.
 """
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.core.masks import NOTHING
 from agent.core.spec import Color, InputSpec
 from agent.core.types import Frame, PixelFormat, TensorSpec
 
@@ -34,7 +35,8 @@ CONVERT: dict[tuple[PixelFormat | Color, Color], int] = {
     ("gray", "rgb"): cv2.COLOR_GRAY2RGB,
     ("gray", "bgr"): cv2.COLOR_GRAY2BGR,
 }
-DTYPES = ("uint8", "int8", "float16", "float32")
+# What a picture can be written as, and the type that cv2.LUT knows for that.
+BITS = {"uint8": np.uint8, "int8": np.uint8, "int32": np.int32, "float16": np.uint16, "float32": np.float32}
 
 # Video luma runs from 16 to 235 (ITU-R BT.601), as OpenCV's conversions to colour take it; a gray model expects 0 to 255.
 FULL_RANGE: U8 = np.rint((np.arange(256) - 16) * 255 / 219).clip(0, 255).astype(np.uint8)
@@ -57,6 +59,40 @@ class Geometry:
         source = boxes * np.array(self.scale * 2) + np.array(self.shift * 2)
         clipped: NDArray[np.float32] = np.clip(source, 0, np.array(self.size * 2)).astype(np.float32)
         return clipped
+
+    def points_to_source(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, k, 3) points x, y, score, like `to_source`; the scores stay."""
+        source = points.copy()
+        source[..., :2] = np.clip(points[..., :2] * np.array(self.scale) + np.array(self.shift), 0, np.array(self.size))
+        return source
+
+    def map_to_source(self, class_map: NDArray[np.int16], input_size: tuple[int, int]) -> NDArray[np.int16]:
+        """A class map of the whole input, as one of the whole picture at the same resolution, or lower where the map is smaller.
+
+        class_map: (h, w). input_size: (width, height). What the input did not show is of no class.
+        """
+        (columns, rows) = (
+            _places(size, scale, shift, pixels, side)
+            for size, scale, shift, pixels, side in zip(
+                self.size, self.scale, self.shift, reversed(class_map.shape), input_size, strict=True
+            )
+        )
+        source: NDArray[np.int16] = class_map[np.ix_(rows.clip(0), columns.clip(0))]
+        source[rows < 0] = NOTHING
+        source[:, columns < 0] = NOTHING
+        return source
+
+
+def _places(size: int, scale: float, shift: float, pixels: int, side: int) -> NDArray[np.intp]:
+    """Which of a map's pixels, along one axis of it, each pixel of the picture's map lies in; -1: none.
+
+    size, scale, shift: as those of `Geometry`. pixels: of the map; side: of the input.
+    """
+    count = min(pixels, max(1, round(size / scale * pixels / side)))
+    middles = (np.arange(count) + 0.5) / count * size
+    places = np.floor((middles - shift) / scale * pixels / side).astype(np.intp)
+    places[(places < 0) | (places >= pixels)] = -1
+    return places
 
 
 class Preprocessor:
@@ -103,8 +139,8 @@ def _check(spec: InputSpec, tensor: TensorSpec, shape: tuple[int, ...]) -> None:
     if len(tensor.shape) != 4 or any(n not in (-1, wanted) for n, wanted in zip(tensor.shape, shape, strict=True)):
         needed = f"input size {list(spec.size)} in {spec.color} as {tensor.layout} needs {list(shape)}"
         raise ValueError(f"{name} has shape {list(tensor.shape)}, but {needed}")
-    if tensor.dtype not in DTYPES:
-        raise ValueError(f"{name} is of type {tensor.dtype}: a picture can be written as {', '.join(DTYPES)}")
+    if tensor.dtype not in BITS:
+        raise ValueError(f"{name} is of type {tensor.dtype}: a picture can be written as {', '.join(BITS)}")
     channels = 1 if spec.color == "gray" else 3
     for field, numbers in (("mean", spec.mean), ("std", spec.std)):
         if len(numbers) not in (0, 1, channels):
@@ -222,7 +258,7 @@ class _Values:
         table = _table(spec, tensor)
         self.in_place = table.itemsize == 1
         self.pad = table[spec.pad].reshape(-1, 1, 1) if planar else table[spec.pad]
-        self._bits = {1: np.uint8, 2: np.uint16, 4: np.float32}[table.itemsize]  # of types that cv2.LUT knows
+        self._bits = BITS[table.dtype.name]
         lut = table.view(self._bits)
         lanes = np.ascontiguousarray(lut.T)
         self._luts = [(..., lut[None])] if not planar else [(i, lanes[i % len(lanes)]) for i in range(3)]
@@ -231,7 +267,8 @@ class _Values:
         self._is_pixel = self.in_place and bool((lut == ramp).all())
         self._is_flipped = self.in_place and bool((lut == ramp ^ SIGN_BIT).all())
         linear = table.dtype == np.float32 and table.shape[1] == 1 and table[0, 0] == 0
-        self._factor = table[1, 0] if linear else None
+        is_integer = table.dtype == np.int32 and bool((table == ramp).all())
+        self._factor = table[1, 0] if linear or is_integer else None
 
     def write(self, pixels: U8, out: NDArray[Any]) -> None:
         """Write what `pixels` become into `out` of the same shape."""
@@ -264,7 +301,8 @@ def _table(spec: InputSpec, tensor: TensorSpec) -> Any:
         return real.astype(dtype)
     limits = np.iinfo(dtype)
     raw = not spec.mean and not spec.std
-    q = pixel + limits.min if raw else np.rint(real / (tensor.scale or 1.0) + tensor.zero_point)
+    least = limits.min if dtype.itemsize == 1 else 0
+    q = pixel + least if raw else np.rint(real / (tensor.scale or 1.0) + tensor.zero_point)
     return np.clip(q, limits.min, limits.max).astype(dtype)
 
 

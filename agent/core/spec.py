@@ -5,7 +5,7 @@ from typing import Literal
 
 from agent.core.types import TensorSpec
 
-Task = Literal["detect", "classify"]
+Task = Literal["detect", "classify", "segment", "keypoints"]
 Color = Literal["rgb", "bgr", "gray"]
 Resize = Literal["letterbox", "stretch", "crop"]
 Anchor = Literal["center", "top_left"]
@@ -36,8 +36,9 @@ class InputSpec:
 class Thresholds:
     """What a head and NMS keep. They travel with each request, so that they change live and per pipeline.
 
-    score: least score. iou: NMS removes a box that overlaps a better one by more; None: no NMS. class_agnostic: across classes.
-    max_detections: the most that are kept (for a classifier, its top k).
+    score: least score; of a segmentation the least probability of a pixel's class. iou: NMS removes a box that overlaps a better
+    one by more; None: no NMS. class_agnostic: across classes. max_detections: the most that are kept (of a classifier its top k, of
+    a segmentation its largest).
     """
 
     score: float

@@ -81,7 +81,48 @@ class Classes:
         return Classes(self.scores[which], self.class_ids[which])
 
 
-Prediction = Detections | Classes
+@dataclass(frozen=True, slots=True, eq=False)
+class Poses:
+    """Objects with their key points found in one picture, best first.
+
+    boxes, scores, class_ids: as those of `Detections`. points: (n, k, 3) float32, x and y in the pixels of `boxes`, score in 0..1.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    points: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "Poses":
+        """The poses that a mask, an index array or a slice picks, in its order."""
+        return Poses(self.boxes[which], self.scores[which], self.class_ids[which], self.points[which])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segments:
+    """Which pixels of one picture are of which class, the largest class first. `agent.core.masks.segments_in` makes them.
+
+    class_map: (h, w) int16, the class of each pixel, -1 for none; it shows the model's input as a head returns it, the source
+               picture after `Geometry.map_to_source`, at the resolution of the model's output. It may show classes that are not
+               in class_ids any more. class_ids: (n,) int32. areas: (n,) float32, the part of class_map that each takes.
+    """
+
+    class_map: NDArray[np.int16]
+    class_ids: NDArray[np.int32]
+    areas: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "Segments":
+        """The segments that a mask, an index array or a slice picks, in its order."""
+        return Segments(self.class_map, self.class_ids[which], self.areas[which])
+
+
+Prediction = Detections | Classes | Poses | Segments
 
 
 @dataclass(frozen=True, slots=True)

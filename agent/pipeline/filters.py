@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from agent.core.spec import ModelSpec
-from agent.core.types import Classes, Detections, Prediction
+from agent.core.types import Classes, Prediction
 from agent.pipeline.config import PipelineConfig, PublishConfig
 
 
@@ -28,10 +28,9 @@ class Filter:
 
 
 def counts(prediction: Prediction, spec: ModelSpec) -> dict[str, int]:
-    """Label to number of objects; of a classifier, its likeliest class alone."""
+    """Label to number of objects; of a classifier, its likeliest class alone; of a segmentation, 1 for each class that is there."""
     if isinstance(prediction, Classes):
         return {spec.label(int(i)): 1 for i in prediction.class_ids[:1]}
-    assert isinstance(prediction, Detections)  # noqa: S101  there is no third kind yet
     return dict(Counter(spec.label(int(i)) for i in prediction.class_ids))
 
 

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from agent.core.preprocess import Preprocessor
+from agent.core.masks import segments_in
+from agent.core.preprocess import Geometry, Preprocessor
 from agent.core.spec import ModelSpec, Thresholds
-from agent.core.types import Detections, Frame, Prediction
+from agent.core.types import Classes, Detections, Frame, Poses, Prediction
 from agent.pipeline.config import PipelineConfig
 from agent.worker.model import InputSlot, ModelWorker, Outcome
 
@@ -26,7 +27,9 @@ class FrameInfo:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model saw in a frame. prediction: boxes in pixels of the frame; None where the worker failed. Durations in ms."""
+    """What a model saw in a frame. prediction: boxes and points in pixels of the frame, a class map that shows exactly the frame;
+    None where the worker failed. Durations in ms.
+    """
 
     frame: FrameInfo
     prediction: Prediction | None
@@ -41,6 +44,7 @@ class Inference:
     def __init__(self, worker: ModelWorker, spec: ModelSpec, thresholds: Thresholds) -> None:
         self._worker = worker
         self._thresholds = thresholds
+        self._input_size = spec.input.size
         self._preprocess = Preprocessor(spec.input, spec.tensor)
 
     def submit(self, slot: InputSlot, frame: Frame, done: Callable[[Answer], None]) -> None:
@@ -55,12 +59,24 @@ class Inference:
         info = FrameInfo(frame.source, frame.name, frame.seq, frame.mono_ns, frame.utc_ns, frame.width, frame.height)
 
         def finish(outcome: Outcome) -> None:
-            found = outcome.prediction
-            if isinstance(found, Detections):
-                found = Detections(geometry.to_source(found.boxes), found.scores, found.class_ids)
+            found = None if outcome.prediction is None else _to_source(outcome.prediction, geometry, self._input_size)
             done(Answer(info, found, preprocess_ms, outcome.inference_ms, outcome.postprocess_ms))
 
         self._worker.submit(slot, self._thresholds, finish)
+
+
+def _to_source(found: Prediction, geometry: Geometry, input_size: tuple[int, int]) -> Prediction:
+    """A prediction about a model's input, as one about the picture that it was made from."""
+    match found:
+        case Classes():
+            return found
+        case Detections():
+            return Detections(geometry.to_source(found.boxes), found.scores, found.class_ids)
+        case Poses():
+            points = geometry.points_to_source(found.points)
+            return Poses(geometry.to_source(found.boxes), found.scores, found.class_ids, points)
+        case _:
+            return segments_in(geometry.map_to_source(found.class_map, input_size))
 
 
 def thresholds_for(spec: ModelSpec, config: PipelineConfig) -> Thresholds:

@@ -52,12 +52,16 @@ class Parts:
 class HealthReporter:
     """Publishes the device's health from a thread of its own."""
 
-    def __init__(self, parts: Parts, device: str, session: str, publisher: Publisher, topic: str) -> None:
+    def __init__(
+        self, parts: Parts, device: str, session: str, publisher: Publisher, topic: str, on_report: Callable[[Status], None]
+    ) -> None:
+        """on_report: told the status of each report."""
         self._parts = parts
         self._device = device
         self._session = session
         self._publisher = publisher
         self._topic = topic
+        self._on_report = on_report
         self._started = self._reported = time.monotonic()
         self._dropped = 0
         self._since: dict[tuple[ProblemCode, str], int] = {}
@@ -105,6 +109,7 @@ class HealthReporter:
             models={name: _model_health(worker) for name, worker in self._parts.models.items()},
         )
         self._publisher.publish(self._topic, encode(message), qos=1, retain=True)
+        self._on_report(message.status)
 
     def _problems(self, utc_ns: int) -> tuple[Problem, ...]:
         troubles = list(self._troubles())

@@ -4,18 +4,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.core.spec import ModelSpec
-from agent.core.types import Classes, Prediction
+from agent.core.types import Classes, Detections, Poses, Prediction
 from agent.pipeline.inference import Answer
 from agent.publish.messages import (
     AnyResult,
     ClassifyResult,
     DetectResult,
     FrameSize,
+    KeypointsResult,
     Latency,
     ResultModel,
+    SegmentResult,
     classes_of,
     detections_of,
+    poses_of,
     result_id,
+    segments_of,
     utc_text,
 )
 
@@ -64,6 +68,13 @@ def make_result(
             total=round(total_ms, 2),
         ),
     }
-    if isinstance(prediction, Classes):
-        return ClassifyResult(**common, classes=classes_of(prediction, spec.label))
-    return DetectResult(**common, counts=found, detections=detections_of(prediction, frame.width, frame.height, spec.label))
+    width, height = frame.width, frame.height
+    match prediction:
+        case Classes():
+            return ClassifyResult(**common, classes=classes_of(prediction, spec.label))
+        case Detections():
+            return DetectResult(**common, counts=found, detections=detections_of(prediction, width, height, spec.label))
+        case Poses():
+            return KeypointsResult(**common, counts=found, detections=poses_of(prediction, width, height, spec.label))
+        case _:
+            return SegmentResult(**common, counts=found, segments=segments_of(prediction, spec.label))

@@ -86,6 +86,7 @@ class ThreadStream:
             picture = self._source.grab()
             if picture is None:
                 return None
+            self.fps = picture.fps
             seq = self._seq + picture.skipped
             self._seq = seq + 1
             if not self._free:

@@ -14,9 +14,12 @@ import numpy as np
 from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
-from agent.core.types import Classes, Detections
+from agent.core.masks import run_lengths
+from agent.core.spec import Task
+from agent.core.types import Classes, Detections, Poses, Segments
 
 MAX_RESULT_BYTES = 64 * 1024
+MAX_RUNS = 8192  # of all masks of a message: 7 characters each at the most, for masks of a million pixels
 
 SourceState = Literal["running", "connecting", "frozen", "black", "lost", "stopped"]
 SourceReason = Literal[
@@ -101,6 +104,32 @@ class Detection(Struct, frozen=True, kw_only=True):
     box: tuple[Ratio, Ratio, Ratio, Ratio]
 
 
+class Pose(Detection, frozen=True, kw_only=True):
+    """One object with its key points, in the order of the model: x, y as fractions of the source's frame, and score."""
+
+    points: tuple[tuple[Ratio, Ratio, Ratio], ...]
+
+
+class Mask(Struct, frozen=True, kw_only=True):
+    """Which pixels of a grid over the source's frame are meant.
+
+    size: height and width of the grid. rle: how many pixels are off, on, off, … in turn, down one column after the other, as COCO's
+    uncompressed RLE counts them; they sum to height * width.
+    """
+
+    size: tuple[Count, Count]
+    rle: tuple[Count, ...]
+
+
+class Segment(Struct, frozen=True, kw_only=True):
+    """All that is of one class. area: the part of the source's frame that it takes."""
+
+    label: str
+    class_id: Count
+    area: Ratio
+    mask: Mask
+
+
 class ClassScore(Struct, frozen=True, kw_only=True):
     """One class of the whole picture."""
 
@@ -114,7 +143,7 @@ class Result(Message, frozen=True, kw_only=True, tag_field="task"):
 
     session: one start of the agent. seq: +1 a message of this pipeline in this session, so a gap is a loss.
     frame_seq: +1 a captured frame. captured_at: by a clock that was set from the network if clock_synced.
-    truncated: only the best fit into the largest message.
+    truncated: only the best, or the largest, fit into the largest message.
     """
 
     id: str
@@ -146,7 +175,21 @@ class ClassifyResult(Result, frozen=True, kw_only=True, tag="classify"):
     classes: tuple[ClassScore, ...]
 
 
-AnyResult = DetectResult | ClassifyResult
+class KeypointsResult(Result, frozen=True, kw_only=True, tag="keypoints"):
+    """Objects with key points, best first. counts: as of `DetectResult`."""
+
+    counts: dict[str, Count]
+    detections: tuple[Pose, ...]
+
+
+class SegmentResult(Result, frozen=True, kw_only=True, tag="segment"):
+    """What is there, the largest first. counts: label to 1, for all that was found."""
+
+    counts: dict[str, Count]
+    segments: tuple[Segment, ...]
+
+
+AnyResult = DetectResult | ClassifyResult | KeypointsResult | SegmentResult
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -234,7 +277,7 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     name: str
     version: str
     digest: Digest
-    task: Literal["detect", "classify"]
+    task: Task
     delegates: tuple[str, ...]
 
 
@@ -292,6 +335,12 @@ _ENCODER = msgspec.json.Encoder()
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind) for kind in (Health, Info, SourceStatus, PipelineState, Event)
 }
+_LISTS: dict[type, str] = {  # what may be too long
+    DetectResult: "detections",
+    ClassifyResult: "classes",
+    KeypointsResult: "detections",
+    SegmentResult: "segments",
+}
 _RESULT_DECODER = msgspec.json.Decoder(AnyResult)
 
 
@@ -340,6 +389,41 @@ def classes_of(found: Classes, label: Callable[[int], str]) -> tuple[ClassScore,
     )
 
 
+def poses_of(found: Poses, width: int, height: int, label: Callable[[int], str]) -> tuple[Pose, ...]:
+    """Poses as the message has them, see `detections_of`."""
+    if not np.isfinite(found.points).all():
+        raise ValueError("a pose's point is not a finite number")
+    detections = detections_of(Detections(found.boxes, found.scores, found.class_ids), width, height, label)
+    points = _rounded(found.points / np.array((width, height, 1), np.float64))
+    return tuple(  # as above
+        [
+            Pose(
+                label=one.label, class_id=one.class_id, score=one.score, box=one.box, points=tuple([tuple(point) for point in its])
+            )
+            for one, its in zip(detections, points, strict=True)
+        ]
+    )
+
+
+def segments_of(found: Segments, label: Callable[[int], str]) -> tuple[Segment, ...]:
+    """Segments as the message has them: areas with 4 decimals, masks as fine as `MAX_RUNS` allows.
+
+    The masks' resolution is halved as often as it takes: less is lost than by leaving a class out.
+    """
+    class_map = found.class_map
+    masks = run_lengths(class_map, found.class_ids)
+    while sum(map(len, masks)) > MAX_RUNS and class_map.size > 1:
+        class_map = class_map[::2, ::2]
+        masks = run_lengths(class_map, found.class_ids)
+    height, width = class_map.shape
+    return tuple(  # as above
+        [
+            Segment(label=label(class_id), class_id=class_id, area=area, mask=Mask(size=(height, width), rle=tuple(runs)))
+            for class_id, area, runs in zip(found.class_ids.tolist(), _rounded(found.areas), masks, strict=True)
+        ]
+    )
+
+
 def _rounded(values: NDArray[np.floating[Any]]) -> Any:
     return values.astype(np.float64).clip(0, 1).round(4).tolist()
 
@@ -371,7 +455,7 @@ def _encode(message: AnyMessage, decoder: msgspec.json.Decoder[Any]) -> bytes:
 
 
 def _truncated(result: AnyResult) -> AnyResult:
-    field = "detections" if isinstance(result, DetectResult) else "classes"
+    field = _LISTS[type(result)]
     items = getattr(result, field)
     room = MAX_RESULT_BYTES - len(_ENCODER.encode(msgspec.structs.replace(result, **{field: (), "truncated": True})))
     ends = list(accumulate(len(_ENCODER.encode(item)) + len(",") for item in items))

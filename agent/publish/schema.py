@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,17 @@ SCHEMAS: dict[str, Any] = {
 
 def json_schema(kind: Any) -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a message type; unknown fields are allowed, since a later agent may add some."""
-    (schema,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    (schema,), components = schemas_of([kind], "#/$defs/")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": components}
+
+
+def schemas_of(kinds: Iterable[Any], place: str) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """A schema of each message type, and what they refer to below `place`."""
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=place + "{name}")
     for component in components.values():
         # msgspec requires what a reader must find, and may do without fields that have a default; the agent writes those too
         component["required"] += [name for name, field in component["properties"].items() if "default" in field]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": components}
+    return schemas, components
 
 
 def main(folder: Path) -> None:

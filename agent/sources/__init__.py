@@ -21,6 +21,7 @@ SOURCES: dict[str, Kind] = {
     "usb": Kind("agent.sources.usb:UsbSource", "child"),
     "url": Kind("agent.sources.url:UrlSource", "child"),
     "command": Kind("agent.sources.command:CommandSource", "thread"),
+    "synthetic": Kind("agent.sources.synthetic:SyntheticSource", "thread"),
 }
 
 __all__ = ["SOURCES", "Kind", "Picture", "Source"]

@@ -78,4 +78,17 @@ class CommandConfig(_Watched, frozen=True, kw_only=True, tag="command"):
         picture_shape(self.format, *self.size)  # ValueError for an odd size of a format that halves it
 
 
-SourceConfig = FileConfig | ImagesConfig | UsbConfig | UrlConfig | CommandConfig
+BeltPixels = Annotated[int, Meta(ge=64, le=1920)]
+PartLabel = Literal["bolt", "nut", "washer", "gear", "defect", "spring"]
+
+
+class SyntheticConfig(_Watched, frozen=True, kw_only=True, tag="synthetic"):
+    """A conveyor belt that exists only here, with parts of these kinds on it; the same seed gives the same pictures."""
+
+    size: tuple[BeltPixels, BeltPixels] = (640, 480)
+    fps: Annotated[float, Meta(gt=0, le=1000)] = 30.0
+    seed: Annotated[int, Meta(ge=0)] = 0
+    parts: Annotated[tuple[PartLabel, ...], Meta(min_length=1)] = ("bolt", "nut", "washer", "gear", "defect")
+
+
+SourceConfig = FileConfig | ImagesConfig | UsbConfig | UrlConfig | CommandConfig | SyntheticConfig

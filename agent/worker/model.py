@@ -21,8 +21,8 @@ from agent.runtimes import ModelReport, RuntimeOptions
 from agent.worker import protocol
 from agent.worker.process import WorkerProcess
 from agent.worker.protocol import Fault, Infer, Inferred, Load, Loaded, Prepare, Ready, Slots, TensorView
-from agent.worker.replies import check_prediction
-from agent.worker.slots import SharedSlots
+from agent.worker.replies import check_prediction, output_bytes
+from agent.worker.slots import ALIGNMENT, SharedSlots
 from agent.worker.spawner import Spawner
 
 log = logging.getLogger(__name__)
@@ -61,10 +61,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputSlot:
-    """A slot to write a model's input into; the writer's until it is submitted or given back."""
+    """A slot to write a model's input into; the writer's until it is submitted or given back. output: where large answers come."""
 
     index: int
     input: NDArray[Any]
+    output: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +102,11 @@ def _unwrap(process: Process, message: protocol.FromModelWorker, kind: type[Answ
     if message.rejected:
         raise BundleError(message.message)
     raise WorkerError(f"{process.name}: the worker failed: {message.message}", "crashed")
+
+
+def _input_bytes(spec: ModelSpec) -> int:
+    """What a model's input takes of a slot."""
+    return math.ceil(math.prod(spec.tensor.shape) * np.dtype(spec.tensor.dtype).itemsize / ALIGNMENT) * ALIGNMENT
 
 
 class ModelWorker:
@@ -262,7 +268,8 @@ class ModelWorker:
         slots = self._slots or self._make_slots(spec)
         announced = Slots(0, slots.count, slots.slot_bytes)
         inputs = [TensorView(0, spec.tensor.dtype, spec.tensor.shape)]
-        process.send(Prepare(0, spec.head, spec.input.size, len(spec.labels), inputs, announced), slots.descriptor)
+        output = _input_bytes(spec)
+        process.send(Prepare(0, spec.head, spec.input.size, len(spec.labels), inputs, output, announced), slots.descriptor)
         ready = _wait(process, Ready, "warming up")
         self._deadline_ns = int(max(LEAST_DEADLINE_S, DEADLINE_P99S * ready.p99_ms / 1000) * 1e9)
         with self._changed:
@@ -275,9 +282,12 @@ class ModelWorker:
 
     def _make_slots(self, spec: ModelSpec) -> SharedSlots:
         shape, dtype = spec.tensor.shape, spec.tensor.dtype
-        self._slots = SharedSlots.create(self.name, self._count, math.prod(shape) * np.dtype(dtype).itemsize)
-        self._free.extend(InputSlot(i, self._slots.array(i, shape, dtype)) for i in range(self._count))
-        return self._slots
+        offset, room = _input_bytes(spec), output_bytes(spec)
+        slots = self._slots = SharedSlots.create(self.name, self._count, offset + room)
+        self._free.extend(
+            InputSlot(i, slots.array(i, shape, dtype), slots.array(i, (room,), offset=offset)) for i in range(self._count)
+        )
+        return slots
 
     def _serve(self, process: Process) -> None:
         """Deliver answers until `close`."""
@@ -299,7 +309,7 @@ class ModelWorker:
         assert self._spec is not None  # noqa: S101  it serves
         try:
             (arrays,) = answer.items
-            prediction = check_prediction(arrays, self._spec, request.message.thresholds)
+            prediction = check_prediction(arrays, self._spec, request.message.thresholds, request.slot.output)
         except ValueError as error:
             raise WorkerError(f"{self.name}: the worker's answer is wrong: {error}", "protocol") from None
         with self._changed:

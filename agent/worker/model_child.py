@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from agent.core.heads import HEADS, Head, ModelOutputs
 from agent.core.nms import nms
 from agent.core.spec import HeadSpec, Thresholds
-from agent.core.types import Detections, Prediction
+from agent.core.types import Classes, Detections, Poses, Prediction, Segments
 from agent.errors import Reject
 from agent.loading import load_class
 from agent.runtimes import Runtime
@@ -27,6 +27,8 @@ from agent.worker.slots import SharedSlots
 
 WARM_UP_RUNS = 10
 WARM_UP_S = 0.5  # a slow model is run less often, but twice at least
+POSE_BYTES = 24  # of a packet, without its points
+MOST_POSE_BYTES = protocol.MAX_PACKET - 1024  # the best that fit: some 800 people of 17 points
 UNSUPPRESSED = Thresholds(score=0.0, iou=None)
 
 
@@ -37,18 +39,20 @@ class Model:
         self.runtime: Runtime = load_class(load.runtime)(load.path, load.options)
         self._head: Head
         self._slots: SharedSlots
+        self._output: int
 
     def prepare(self, prepare: Prepare, descriptor: int) -> float:
         """Take head and slots, and warm up; returns the slowest run in ms."""
         self._head = make_head(prepare.head, ModelOutputs(self.runtime.report.outputs, prepare.input_size, prepare.classes))
         self._slots = SharedSlots(descriptor, prepare.slots.count, prepare.slots.slot_bytes)
         self._slots.close()
+        self._output = prepare.output
         zeros = [np.zeros(view.shape, view.dtype) for view in prepare.inputs]
         runs_ms: list[float] = []
         end = time.monotonic() + WARM_UP_S
         while len(runs_ms) < WARM_UP_RUNS and (len(runs_ms) < 2 or time.monotonic() < end):
             start = time.perf_counter()
-            self._head(self.runtime.run(zeros), UNSUPPRESSED)
+            self._arrays(self._predict(self.runtime.run(zeros), UNSUPPRESSED), 0)
             runs_ms.append((time.perf_counter() - start) * 1000)
         return max(runs_ms)
 
@@ -60,12 +64,14 @@ class Model:
         """Decode, and suppress overlaps."""
         start = time.perf_counter()
         thresholds = invoked.request.thresholds
-        answers = [_arrays(self._predict(outputs, thresholds)) for outputs in invoked.outputs]
+        answers = [self._arrays(self._predict(outputs, thresholds), invoked.request.slot) for outputs in invoked.outputs]
         return Inferred(invoked.request.id, answers, invoked.ms, (time.perf_counter() - start) * 1000)
 
     def _predict(self, outputs: Sequence[NDArray[Any]], thresholds: Thresholds) -> Prediction:
         found = self._head(outputs, thresholds)
-        if not isinstance(found, Detections) or thresholds.iou is None:
+        if isinstance(found, Segments):
+            return found
+        if isinstance(found, Classes) or thresholds.iou is None:
             return found[: thresholds.max_detections]
         kept = nms(
             found.boxes,
@@ -76,6 +82,23 @@ class Model:
             max_detections=thresholds.max_detections,
         )
         return found[kept]
+
+    def _arrays(self, found: Prediction, slot: int) -> Arrays:
+        """For the packet; a class map goes into the slot. ValueError where it does not fit."""
+        if isinstance(found, Segments):
+            height, width = found.class_map.shape
+            if self._output + found.class_map.nbytes > self._slots.slot_bytes:
+                raise ValueError(f"the model gives a class map of {width}x{height}, which is larger than its input")
+            self._slots.array(slot, (height, width), "int16", self._output)[:] = found.class_map
+            return Arrays(map_size=(height, width))
+        if isinstance(found, Poses):
+            found = found[: MOST_POSE_BYTES // (POSE_BYTES + found.points[:1].nbytes)]
+        return Arrays(
+            found.scores.tobytes(),
+            found.class_ids.tobytes(),
+            found.boxes.tobytes() if isinstance(found, Detections | Poses) else None,
+            found.points.tobytes() if isinstance(found, Poses) else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +116,6 @@ def make_head(spec: HeadSpec, outputs: ModelOutputs) -> Head:
     head = load_class(HEADS[spec.type])
     made: Head = head(outputs, msgspec.convert(spec.options, head.Options))
     return made
-
-
-def _arrays(prediction: Prediction) -> Arrays:
-    boxes = prediction.boxes.tobytes() if isinstance(prediction, Detections) else None
-    return Arrays(prediction.scores.tobytes(), prediction.class_ids.tobytes(), boxes)
 
 
 def serve(channel: socket.socket) -> NoReturn:

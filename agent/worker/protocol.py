@@ -62,7 +62,8 @@ class TensorView(Struct, frozen=True, array_like=True):
 class Prepare(Struct, frozen=True, tag=True):
     """Make a loaded model's head, take its slots (see Slots) and warm up; answered by Ready.
 
-    inputs: the shapes that requests will have. classes: 0 where unknown.
+    inputs: the shapes that requests will have. output: the offset in a slot from which on it is the worker's, for what is too large
+    for a packet. classes: 0 where unknown.
     """
 
     model: int
@@ -70,6 +71,7 @@ class Prepare(Struct, frozen=True, tag=True):
     input_size: tuple[int, int]
     classes: int
     inputs: list[TensorView]
+    output: int
     slots: Slots
 
 
@@ -101,11 +103,15 @@ class Ready(Struct, frozen=True, tag=True):
 
 
 class Arrays(Struct, frozen=True, array_like=True):
-    """A prediction: little-endian float32 scores, int32 class ids and, for detections, float32 boxes (n, 4)."""
+    """A prediction: little-endian float32 scores and int32 class ids; of detections and poses float32 boxes (n, 4); of poses
+    float32 points (n, k, 3). Of a segmentation only the class map's height and width: its int16 lie where the slot's output begins.
+    """
 
-    scores: bytes
-    class_ids: bytes
-    boxes: bytes | None
+    scores: bytes = b""
+    class_ids: bytes = b""
+    boxes: bytes | None = None
+    points: bytes | None = None
+    map_size: tuple[int, int] | None = None
 
 
 class Inferred(Struct, frozen=True, tag=True):

@@ -14,9 +14,10 @@ from agent.core.source import Picture, Source
 from agent.core.types import picture_shape
 from agent.errors import SourceError
 from agent.sources.command import CommandSource
-from agent.sources.config import CommandConfig, FileConfig, ImagesConfig, UrlConfig
+from agent.sources.config import CommandConfig, FileConfig, ImagesConfig, SyntheticConfig, UrlConfig
 from agent.sources.file import FileSource
 from agent.sources.images import ImagesSource
+from agent.sources.synthetic import SyntheticSource
 from agent.sources.url import UrlSource
 from tests.cameras import MjpegCamera, RtspCamera, skip_without
 from tests.fake_source import FakeConfig, FakeSource
@@ -142,6 +143,10 @@ def _live(camera: MjpegCamera | RtspCamera, *, udp: bool = False) -> Case:
     return Case(pictures=make, red=make, missing=_url(closed), names=closed, reason="open_failed")
 
 
+def _synthetic() -> Source:
+    return SyntheticSource(SyntheticConfig(size=SIZE, fps=0.001))  # the second picture is due when no test waits any longer
+
+
 FINITE = {"file": _file, "images": _images, "ffmpeg": _ffmpeg, "gstreamer": _gstreamer, "cat": _cat, "fake": _fake}
 LIVE = ("rtsp-tcp", "rtsp-udp", "mjpeg")
 
@@ -149,7 +154,9 @@ LIVE = ("rtsp-tcp", "rtsp-udp", "mjpeg")
 @pytest.fixture(scope="module")
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     """The kind of source that the test's parameter names."""
-    if request.param == "mjpeg":
+    if request.param == "synthetic":  # has pictures of its own alone, and cannot be missing
+        yield Case(pictures=_synthetic, red=_synthetic, missing=_synthetic, names="synthetic")
+    elif request.param == "mjpeg":
         with MjpegCamera(plain(SIZE)) as mjpeg:
             yield _live(mjpeg)
     elif request.param in LIVE:
@@ -241,7 +248,7 @@ def test_one_that_breaks_off_gives_what_it_has_and_says_so(case: Case) -> None:
     assert failure.value.reason in ("corrupt", "process_exited")
 
 
-@every
+@pytest.mark.parametrize("case", [*FINITE, *LIVE, "synthetic"], indirect=True)
 def test_may_be_closed_at_any_time_and_twice(case: Case) -> None:
     unopened, opened = case.pictures(), case.pictures()
     unopened.close()
@@ -256,10 +263,11 @@ def test_may_be_closed_at_any_time_and_twice(case: Case) -> None:
     "make",
     [
         lambda: FakeSource(FakeConfig(levels=(0,), waits=True)),
+        _synthetic,
         _command("sh", "-c", "head -c 9216 /dev/zero; sleep 1000"),
         _command("sh", "-c", "trap '' TERM; head -c 9216 /dev/zero; while :; do sleep 1000; done"),
     ],
-    ids=["fake", "command", "stubborn command"],
+    ids=["fake", "synthetic", "command", "stubborn command"],
 )
 def test_one_in_a_thread_is_closed_from_another(make: Callable[[], Source]) -> None:
     source = make()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.types import Classes
 from agent.errors import WorkerError
 from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
@@ -39,7 +40,7 @@ def footprint() -> tuple[int, int]:
 
 def test_answers_a_request(worker: ModelWorker) -> None:
     prediction = ask(worker, faulty_runtime.FINE).prediction
-    assert prediction is not None
+    assert isinstance(prediction, Classes)
     assert prediction.class_ids.tolist() == [1]
     assert prediction.scores.tolist() == [1.0]
 

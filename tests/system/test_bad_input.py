@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from agent.core.heads import HEADS
 from tests.agent_process import COMMAND, edge_agent, environment, start_agent
 from tests.media import cut, numbered, plain, write_picture, write_video
 from tests.models import Found, write_onnx, write_tflite, yolo
@@ -28,6 +29,7 @@ SECRET = "geheim-7f3a"  # noqa: S105  of nobody; it must not be seen anywhere
 NOWHERE = "127.0.0.1:1"  # nothing listens there
 BROKER_LINE = f"MQTT broker {NOWHERE} refuses the connection"  # of `run`, where a row is about something else
 LONG = "long" * 80
+TYPES = ", ".join(HEADS)
 NOISE = np.random.default_rng(7).bytes(5000)
 
 
@@ -205,7 +207,7 @@ ROWS = {
     ),
     "unknown head": bundle(
         HEAD.format("good.onnx") + "head: {type: yollo}\n",
-        r'bundle\.yaml:4: head\.type: expected one of ssd, .*, classify, got "yollo"; did you mean yolo\?$',
+        rf'bundle\.yaml:4: head\.type: expected one of {TYPES}, got "yollo"; did you mean yolo\?$',
     ),
     "head that does not fit": bundle(
         HEAD.format("good.onnx") + "head: {type: ssd}\n",
@@ -218,9 +220,9 @@ ROWS = {
     "empty bundle.yaml": bundle("", r"name: missing", r"version: missing", r"model: missing"),
     "tab in bundle.yaml": bundle('name: b\n\tversion: "1.0.0"\n', r"bundle\.yaml:2:1: not YAML: .*found character '\\t'"),
     "all at once in bundle.yaml": bundle(
-        "name: B!\nversion: 1.0\nmodl: good.onnx\nmodel: good.onnx\nmodel: good.onnx\ntask: segment\nvariants: []\n",
+        "name: B!\nversion: 1.0\nmodl: good.onnx\nmodel: good.onnx\nmodel: good.onnx\ntask: anomaly\nvariants: []\n",
         r"bundle\.yaml:5: model: duplicate key, first in line 4; keep one of them$",
-        r"bundle\.yaml:6: task: segment is not built yet in this version; only detect and classify are$",
+        r"bundle\.yaml:6: task: anomaly is not built yet in this version; only detect, classify, segment, keypoints are$",
         r'bundle\.yaml:1: name: expected a name of a-z, .*, got "B!"$',
         r'bundle\.yaml:2: version: expected a semantic version in quotes, such as "1\.0\.0", got 1\.0$',
         r"bundle\.yaml:3: modl: unknown key; did you mean model\?$",
@@ -280,7 +282,7 @@ ROWS = {
         ],
     ),
     "unknown head for init": usage(
-        "model init good.onnx --head yolo9 --output made", r"--head: expected one of ssd, .*, classify, got yolo9$"
+        "model init good.onnx --head yolo9 --output made", rf"--head: expected one of {TYPES}, got yolo9$"
     ),
     "a name that cannot be": usage(
         "model init good.onnx --name 'My Model' --output made", r'--name: expected a name of a-z, .* got "My Model"$'

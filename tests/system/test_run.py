@@ -15,6 +15,7 @@ import jsonschema
 import numpy as np
 import pytest
 import yaml
+from paho.mqtt.client import MQTTMessage
 
 from tests.agent_process import edge_agent, start_agent
 from tests.conftest import ROOT
@@ -105,6 +106,7 @@ def test_pipelines_share_sources_and_slots_and_end_cleanly(tmp_path: Path) -> No
         assert time.monotonic() - began < 5, "a promise to systemd: SIGTERM ends it within 5 s"
         subscriber.wait_topic("edge/v1/porch/availability", b"offline")
         check_messages(subscriber)
+        check_delivery(subscriber)
         clip = payloads(subscriber, "results/clip-b")
         assert [result["frame_seq"] for result in clip] == list(range(FRAMES))
         assert all([d["label"] for d in result["detections"]] == ["person"] for result in clip)
@@ -121,11 +123,33 @@ def check_messages(subscriber: Subscriber) -> None:
     """Every kind was seen, and each message fits its schema."""
     seen = set()
     for message in subscriber.messages:
-        kind = message.topic.split("/")[3]
+        kind = kind_of(message)
         if kind != "availability":
             jsonschema.validate(json.loads(message.payload), SCHEMAS[KINDS[kind]])
         seen.add(kind)
     assert seen == {*KINDS, "availability"}
+
+
+def check_delivery(subscriber: Subscriber) -> None:
+    """Each kind comes with the QoS of docs/asyncapi.yaml, and a late subscriber finds those that it calls retained."""
+    document = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
+    channels = {name: channel["address"].split("/")[3] for name, channel in document["channels"].items()}
+    sent = {
+        channels[operation["channel"]["$ref"].rpartition("/")[2]]: operation["bindings"]["mqtt"]
+        for operation in document["operations"].values()
+    }
+    assert {(kind_of(message), message.qos) for message in subscriber.messages} == {
+        (kind, how["qos"]) for kind, how in sent.items()
+    }
+    retained = {kind for kind, how in sent.items() if how["retain"]}
+    with Subscriber(subscriber._broker, "edge/v1/porch/#") as late:
+        for kind in retained:
+            late.wait_for(lambda message, kind=kind: kind_of(message) == kind, kind)  # type: ignore[misc]
+        assert {kind_of(message) for message in late.messages} == retained
+
+
+def kind_of(message: MQTTMessage) -> str:
+    return message.topic.split("/")[3]
 
 
 def test_what_it_says_of_itself(tmp_path: Path) -> None:

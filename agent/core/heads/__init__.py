@@ -26,6 +26,10 @@ HEADS: dict[str, str] = {  # in the order in which `agent.core.guess` prefers th
     "nanodet": "agent.core.heads.nanodet:NanoDet",
     "yolo": "agent.core.heads.yolo:Yolo",
     "fomo": "agent.core.heads.fomo:Fomo",
+    "movenet": "agent.core.heads.movenet:MoveNet",
+    "yolo_pose": "agent.core.heads.yolo_pose:YoloPose",
+    "segment": "agent.core.heads.segment:Segment",
+    "mask": "agent.core.heads.mask:Mask",
     "classify": "agent.core.heads.classify:Classify",
 }
 
@@ -68,7 +72,7 @@ class Head(Protocol):
         """
 
     def __call__(self, tensors: Sequence[NDArray[Any]], thresholds: Thresholds) -> Prediction:
-        """Predictions scoring at least `thresholds.score`, best first; boxes in pixels of the model's input.
+        """Predictions scoring at least `thresholds.score`, best first; boxes, points and maps in pixels of the model's input.
 
         tensors: in the order of `outputs.tensors`.
         """

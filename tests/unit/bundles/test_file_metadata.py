@@ -40,6 +40,19 @@ def test_other_tasks_of_ultralytics() -> None:
     assert (segment.task, segment.head, segment.input) == ("segment", None, {})
 
 
+@pytest.mark.parametrize(
+    ("kpt_shape", "read"),
+    [("[17, 3]", [17, 3]), ("(4, 2)", [4, 2]), ("[17, 4]", None), ("[0, 3]", None), ("17", None), ("['a', 3]", None)],
+)
+def test_key_points_of_ultralytics(kpt_shape: str, read: list[int] | None) -> None:
+    pose = read_facts({"task": "pose", "names": str(NAMES), "kpt_shape": kpt_shape}, "litert")
+    assert (pose.head, pose.input["resize"]) == ("yolo_pose", "letterbox")
+    assert pose.head_options == {"box": "xywh_normalized", "kpt_shape": read}
+    assert read_facts({"task": "pose", "names": str(NAMES)}, "onnxruntime").head_options["kpt_shape"] is None
+    end_to_end = {"task": "pose", "names": str(NAMES), "end2end": "True", "kpt_shape": kpt_shape}
+    assert read_facts(end_to_end, "litert").head_options["box"] is None
+
+
 def test_tflite_metadata() -> None:
     summary = {"color": "rgb", "mean": [127.5], "std": [127.5], "labels": "l.txt", "description": "Says\nwhat it sees"}
     facts = read_facts({SUMMARY: json.dumps(summary), "l.txt": "a\nb\n", "labels2.txt": "c"}, "litert")

@@ -15,7 +15,21 @@ from agent.core.types import TensorSpec
 from agent.errors import BundleError
 from agent.loading import load_class
 from agent.runtimes import RUNTIMES, ModelReport, RuntimeOptions
-from tests.models import Found, Input, Output, constant, ssd, write_onnx, write_tflite, yolo, yolox
+from tests.models import (
+    Found,
+    Input,
+    Output,
+    Person,
+    class_map,
+    constant,
+    movenet,
+    ssd,
+    write_onnx,
+    write_tflite,
+    yolo,
+    yolo_pose,
+    yolox,
+)
 
 FOUND = [Found((8, 8, 40, 40), class_id=1)]
 YOLO = yolo(FOUND, normalized=True)
@@ -240,7 +254,7 @@ def test_rf_detr(bundles: Bundles) -> None:
     assert spec.labels == ("person", "1", "car")
     assert spec.input == InputSpec(size=(64, 64), resize="stretch", mean=(127.5, 63.75, 25.5), std=(51.0, 51.0, 51.0))
     told["task"] = "segment"
-    with pytest.raises(BundleError, match="its metadata says task segment, which is not built yet"):
+    with pytest.raises(BundleError, match="its metadata says task segment, for which there is no head"):
         resolved(bundles.onnx(*outputs, metadata={"rfdetr_inference": json.dumps(told)}))
 
 
@@ -253,9 +267,33 @@ def test_options_that_are_wanted_are_named(bundles: Bundles) -> None:
 
 
 def test_tasks_that_are_not_built(bundles: Bundles) -> None:
-    path = bundles.onnx(YOLO, metadata={"task": "pose", "names": "{0: 'person'}"})
-    with pytest.raises(BundleError, match=r"its metadata says task pose, which is not built yet; only detect and classify are"):
+    path = bundles.onnx(YOLO, metadata={"task": "segment", "names": "{0: 'person'}"})
+    with pytest.raises(BundleError, match=r"its metadata says task segment, for which there is no head; of Ultralytics' models"):
         resolved(path)
+
+
+def test_key_points_by_their_metadata(bundles: Bundles) -> None:
+    person = Person((16, 8, 48, 40), ((20, 10, 0.9), (30, 30, 0.4)))
+    metadata = {"task": "pose", "names": "{0: 'person'}", "imgsz": "[64, 64]", "kpt_shape": "[2, 3]"}
+    spec = resolved(bundles.onnx(yolo_pose([person], normalized=False), metadata=metadata))
+    assert (spec.task, spec.labels) == ("keypoints", ("person",))
+    assert spec.head == HeadSpec("yolo_pose", {"kpt_shape": (2, 3), "box": "xywh_pixels"})
+    assert spec.input == InputSpec(size=(64, 64), mean=(0.0,), std=(255.0,))
+    bundles.onnx(yolo_pose([person], normalized=False), metadata=metadata | {"names": "['person', 'dog']"})
+    assert bundles.refused("").startswith(
+        "bundle.yaml: head: the yolo_pose head needs for kpt_shape [2, 3] and 2 labels one tensor [1, 10 + classes, 84]"
+    )
+
+
+def test_a_class_map_of_integers(bundles: Bundles) -> None:
+    spec = resolved(bundles.tflite(class_map(np.zeros((32, 32))), input_=QUANTIZED))
+    assert (spec.task, spec.head.type) == ("segment", "segment")
+
+
+def test_a_picture_of_32_bit_integers(bundles: Bundles) -> None:
+    spec = resolved(bundles.tflite(movenet([(0.5, 0.5, 0.9)] * 17), input_=Input((1, 64, 64, 3), dtype="int32")))
+    assert (spec.task, spec.head.type, spec.tensor.dtype) == ("keypoints", "movenet", "int32")
+    assert spec.input == InputSpec(size=(64, 64), pad=0, mean=(0.0,), std=(1.0,))
 
 
 def picture(shape: tuple[int, ...], **fields: Any) -> TensorSpec:
@@ -268,7 +306,10 @@ def picture(shape: tuple[int, ...], **fields: Any) -> TensorSpec:
         ([picture((1, 64))], "input in [1, 64] is no picture of 1 or 3 channels, [1, h, w, c] or [1, c, h, w]"),
         ([picture((1, 64, 64, 4))], "input in [1, 64, 64, 4] is no picture"),
         ([picture((8, 64, 64, 3))], "input in [8, 64, 64, 3] takes 8 pictures at once; export the model for batches of 1"),
-        ([picture((1, 64, 64, 3), dtype="int64")], "input in [1, 64, 64, 3] is int64; only uint8, int8, float16, float32 can hold"),
+        (
+            [picture((1, 64, 64, 3), dtype="int64")],
+            "input in [1, 64, 64, 3] is int64; only uint8, int8, int32, float16, float32 can hold",
+        ),
         ([picture((1, 3)), picture((1, 3))], "the model has 2 inputs (in [1, 3], in [1, 3]); only one picture is taken yet"),
         ([], "the model has 0 inputs (); only one picture is taken yet"),
     ],

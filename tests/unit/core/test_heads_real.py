@@ -96,6 +96,7 @@ def predict(
     found = head_type(outputs, head_type.Options())(model.run(tensor), thresholds)
     if isinstance(found, Classes):
         return found
+    assert isinstance(found, Detections)
     if thresholds.iou is not None:
         found = found[nms(found.boxes, found.scores, found.class_ids, thresholds.iou, False, thresholds.max_detections)]
     return Detections(geometry.to_source(found.boxes), found.scores, found.class_ids)

@@ -11,14 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent.core.preprocess import INTERPOLATION, Preprocessor
+from agent.core.preprocess import INTERPOLATION, Geometry, Preprocessor
 from agent.core.spec import Anchor, Color, InputSpec, Interpolation, Resize
 from agent.core.types import Frame, Layout, PixelFormat, TensorSpec, picture_shape
 
 COLORS = get_args(Color)
 FORMATS = get_args(PixelFormat)
 RESIZES = get_args(Resize)
-DTYPES = ("uint8", "int8", "float16", "float32")
+INTEGERS = ("uint8", "int8", "int32")
+DTYPES = (*INTEGERS, "float16", "float32")
 YUV = ("nv12", "yuv420p")
 
 
@@ -100,12 +101,13 @@ def reference_pixels(frame: Frame, spec: InputSpec) -> NDArray[Any]:
 def reference_values(pixels: NDArray[Any], spec: InputSpec, tensor: TensorSpec) -> NDArray[Any]:
     """The tensor, still float64."""
     real: NDArray[Any] = (pixels - np.array(spec.mean or (0,))) / np.array(spec.std or (1,))
-    if tensor.dtype in ("uint8", "int8"):
+    if tensor.dtype in INTEGERS:
         if not spec.mean and not spec.std:
             real = pixels - (128 if tensor.dtype == "int8" else 0)
         else:
             real = (real / (tensor.scale or 1) + tensor.zero_point).round()
-        real = real.clip(*((0, 255) if tensor.dtype == "uint8" else (-128, 127)))
+        limits = np.iinfo(tensor.dtype)
+        real = real.clip(limits.min, limits.max)
     return real[None] if tensor.layout == "NHWC" else real.transpose(2, 0, 1)[None]
 
 
@@ -118,10 +120,10 @@ def tolerance(frame: Frame, spec: InputSpec, tensor: TensorSpec) -> float:
         off = 1
     unit = 1.0
     if spec.std:
-        unit = 1 / min(spec.std) / ((tensor.scale or 1) if tensor.dtype in ("uint8", "int8") else 1)
+        unit = 1 / min(spec.std) / ((tensor.scale or 1) if tensor.dtype in INTEGERS else 1)
     rounding = {"float32": 1e-5, "float16": 1e-3}.get(tensor.dtype, 0)
     largest = max(255 * unit, 1)
-    return off * unit + (1 if off and tensor.dtype in ("uint8", "int8") else 0) + rounding * largest
+    return off * unit + (1 if off and tensor.dtype in INTEGERS else 0) + rounding * largest
 
 
 def check(frame: Frame, spec: InputSpec, tensor: TensorSpec) -> None:
@@ -239,6 +241,66 @@ def test_boxes_are_clipped_to_the_picture() -> None:
     assert geometry.to_source(np.empty((0, 4), np.float32)).shape == (0, 4)
 
 
+def geometry_of(width: int, height: int, spec: InputSpec) -> Geometry:
+    frame = Frame(np.broadcast_to(np.uint8(0), (height, width)), "gray8", width, height, 0, 0, 0, "test")
+    preprocess = Preprocessor(spec, tensor_of(spec, "uint8", "NHWC"))
+    return preprocess(frame, np.empty(preprocess.shape, np.uint8))
+
+
+def test_points_go_where_boxes_go_and_keep_their_scores() -> None:
+    geometry = geometry_of(40, 20, InputSpec((64, 64), "gray"))
+    points = np.array([[[32, 32, 0.9], [-10, 500, 0.1]], [[0, 16, 1], [64, 48, 0]]], np.float32)
+    expected = np.array([[[20, 10, 0.9], [0, 20, 0.1]], [[0, 0, 1], [40, 20, 0]]], np.float32)
+    np.testing.assert_allclose(geometry.points_to_source(points), expected, atol=1e-6)
+    assert geometry.points_to_source(np.empty((0, 17, 3), np.float32)).shape == (0, 17, 3)
+
+
+@pytest.mark.parametrize("anchor", get_args(Anchor))
+def test_a_letterboxes_bars_are_cut_off_a_class_map(anchor: Anchor) -> None:
+    geometry = geometry_of(200, 100, InputSpec((64, 64), "gray", anchor=anchor))
+    top = 4 if anchor == "center" else 0  # of a map of a quarter of the input's size
+    class_map = np.full((16, 16), 9, np.int16)
+    class_map[top : top + 8] = np.arange(16)
+    np.testing.assert_array_equal(geometry.map_to_source(class_map, (64, 64)), np.tile(np.arange(16), (8, 1)))
+
+
+def test_a_stretched_class_map_stays_as_it_is() -> None:
+    class_map = np.arange(35, dtype=np.int16).reshape(5, 7)
+    np.testing.assert_array_equal(
+        geometry_of(99, 50, InputSpec((70, 50), "gray", "stretch")).map_to_source(class_map, (70, 50)), class_map
+    )
+
+
+def test_what_a_crop_cut_off_is_of_no_class() -> None:
+    geometry = geometry_of(128, 64, InputSpec((64, 64), "gray", "crop"))
+    found = geometry.map_to_source(np.full((64, 64), 5, np.int16), (64, 64))
+    np.testing.assert_array_equal(found, np.tile([-1] * 16 + [5] * 32 + [-1] * 16, (64, 1)))
+
+
+@given(large_sides, large_sides, st.integers(1, 300), st.integers(1, 300), st.sampled_from(RESIZES), st.sampled_from([1, 2, 8]))
+@settings(max_examples=200, deadline=None)
+def test_a_class_map_finds_the_way_back(
+    width: int, height: int, to_width: int, to_height: int, resize: Resize, stride: int
+) -> None:
+    """Each pixel of the picture's map is the pixel of the input's map in which its middle lies."""
+    geometry = geometry_of(width, height, InputSpec((to_width, to_height), "gray", resize))
+    rows, columns = -(-to_height // stride), -(-to_width // stride)
+    found = geometry.map_to_source(np.tile(np.arange(columns, dtype=np.int16), (rows, 1)), (to_width, to_height))
+    assert found.shape[0] <= rows
+    assert found.shape[1] <= columns
+    if (found == -1).all():  # so little of the picture that no middle of a pixel is in it
+        assert resize == "crop"
+        return
+    for column, value in enumerate(found.max(axis=0)):  # rows that a crop cut off are of no class
+        middle = (column + 0.5) / found.shape[1] * width
+        place = (middle - geometry.shift[0]) / geometry.scale[0] * columns / to_width
+        if value == -1:
+            assert resize == "crop"
+            assert not 0 < place < columns
+        else:
+            assert abs(place - (value + 0.5)) <= 0.5 + 1e-6
+
+
 def test_letterbox_of_a_line_keeps_a_pixel() -> None:
     spec = InputSpec((32, 32), pad=0)
     preprocess = Preprocessor(spec, tensor_of(spec, "uint8", "NHWC"))
@@ -301,7 +363,7 @@ def test_a_view_into_a_larger_memory_is_written_in_place() -> None:
         (TensorSpec("in", (1, 10), "float32"), InputSpec((8, 8)), "input tensor 'in' of shape [1, 10] is no picture"),
         (TensorSpec("in", (1, 3, 8, 9), "float32", layout="NCHW"), InputSpec((8, 9)), "needs [1, 3, 9, 8]"),
         (TensorSpec("in", (1, 8, 8, 3), "float32", layout="NHWC"), InputSpec((8, 8), "gray"), "needs [1, 8, 8, 1]"),
-        (TensorSpec("in", (1, 8, 8, 3), "int32", layout="NHWC"), InputSpec((8, 8)), "is of type int32"),
+        (TensorSpec("in", (1, 8, 8, 3), "int64", layout="NHWC"), InputSpec((8, 8)), "is of type int64"),
         (TensorSpec("in", (1, 8, 8, 3), "uint8", layout="NHWC"), InputSpec((8, 8), mean=(1, 2)), "input mean has 2 numbers"),
         (TensorSpec("in", (1, 8, 8, 3), "uint8", layout="NHWC"), InputSpec((8, 8), std=(0.0,)), "input std must not be 0"),
         (TensorSpec("in", (1, 8, 8, 3), "uint8", layout="NHWC"), InputSpec((8, 8), pad=256), "input pad is 256"),

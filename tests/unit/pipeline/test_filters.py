@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from agent.core.masks import segments_in
 from agent.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
-from agent.core.types import Classes, Detections, TensorSpec
+from agent.core.types import Classes, Detections, Poses, Segments, TensorSpec
 from agent.pipeline.config import PipelineConfig, PublishConfig
 from agent.pipeline.filters import Filter, PublishPolicy, counts
 from agent.pipeline.inference import thresholds_for
@@ -55,6 +56,23 @@ def test_counts_are_by_label_and_of_a_classifier_the_likeliest() -> None:
     assert counts(detections(0, 1, 0), SPEC) == {"person": 2, "car": 1}
     assert counts(Classes(np.array([0.8, 0.1], np.float32), np.array([2, 0], np.int32)), SPEC) == {"dog": 1}
     assert counts(Classes(np.zeros(0, np.float32), np.zeros(0, np.int32)), SPEC) == {}
+
+
+def test_segments_are_kept_by_label_then_by_area() -> None:
+    found = segments_in(np.array([[0, 1, 1, 2, 2, 2, -1]], np.int16))
+    kept = Filter(SPEC, config(labels=["person", "car"], max_detections=1))(found)
+    assert isinstance(kept, Segments)
+    assert (kept.class_ids.tolist(), counts(kept, SPEC)) == ([1], {"car": 1})
+    assert counts(found, SPEC) == {"dog": 1, "car": 1, "person": 1}
+
+
+def test_poses_are_kept_with_their_points() -> None:
+    boxes, scores, class_ids = np.zeros((2, 4), np.float32), np.array([0.9, 0.8], np.float32), np.array([0, 2], np.int32)
+    poses = Poses(boxes, scores, class_ids, np.arange(12, dtype=np.float32).reshape(2, 2, 3))
+    kept = Filter(SPEC, config(labels=["dog"]))(poses)
+    assert isinstance(kept, Poses)
+    assert kept.points.tolist() == [[[6, 7, 8], [9, 10, 11]]]
+    assert counts(poses, SPEC) == {"person": 1, "dog": 1}
 
 
 ONE, TWO, NONE = {"person": 1}, {"person": 2}, dict[str, int]()

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.types import Classes, Detections
+from agent.core.masks import segments_in
+from agent.core.types import Classes, Detections, Poses
 from agent.publish.messages import (
     MAX_RESULT_BYTES,
+    MAX_RUNS,
     ClassifyResult,
     ClassScore,
     Detection,
@@ -19,17 +21,21 @@ from agent.publish.messages import (
     FrameSize,
     Health,
     Host,
+    KeypointsResult,
     Latency,
     Percentiles,
     PipelineHealth,
     PipelineState,
     ResultModel,
+    SegmentResult,
     SourceStatus,
     classes_of,
     detections_of,
     encode,
     encode_result,
+    poses_of,
     result_id,
+    segments_of,
     utc_text,
 )
 
@@ -249,3 +255,71 @@ def test_a_long_classification_is_truncated_too() -> None:
     result = msgspec.json.decode(encode_result(ClassifyResult(**COMMON, classes=classes)), type=ClassifyResult)
     assert result.truncated
     assert result.classes == classes[: len(result.classes)]
+
+
+def test_key_points_are_fractions_too() -> None:
+    found = Poses(
+        boxes=np.array([[12.8, 14.4, 448, 633.6]], np.float32),
+        scores=np.array([0.912345], np.float32),
+        class_ids=np.array([0], np.int32),
+        points=np.array([[[640, 360, 0.77777], [-5, 800, 0]]], np.float32),
+    )
+    result = KeypointsResult(**COMMON, counts={"person": 1}, detections=poses_of(found, 1280, 720, lambda _: "person"))
+    message = json.loads(encode_result(result))
+    assert (message["task"], message["counts"]) == ("keypoints", {"person": 1})
+    assert message["detections"] == [
+        {
+            "label": "person",
+            "class_id": 0,
+            "score": 0.9123,
+            "box": [0.01, 0.02, 0.35, 0.88],
+            "points": [[0.5, 0.5, 0.7778], [0.0, 1.0, 0.0]],
+        }
+    ]
+
+
+@pytest.mark.parametrize("number", NOT_FINITE)
+def test_a_point_that_is_not_finite_is_no_payload(number: float) -> None:
+    one = np.array([0.5], np.float32)
+    found = Poses(np.zeros((1, 4), np.float32), one, np.array([0], np.int32), np.array([[[0, number, 1]]], np.float32))
+    with pytest.raises(ValueError, match="not a finite number"):
+        poses_of(found, 10, 10, str)
+
+
+def test_segments_have_an_area_and_a_mask() -> None:
+    class_map = np.array([[-1, 3, 3], [-1, 3, 1]], np.int16)
+    segments = segments_of(segments_in(class_map), str)
+    message = json.loads(encode_result(SegmentResult(**COMMON, counts={"3": 1, "1": 1}, segments=segments)))
+    assert message["task"] == "segment"
+    assert message["segments"] == [
+        {"label": "3", "class_id": 3, "area": 0.5, "mask": {"size": [2, 3], "rle": [2, 3, 1]}},
+        {"label": "1", "class_id": 1, "area": 0.1667, "mask": {"size": [2, 3], "rle": [5, 1]}},
+    ]
+
+
+def test_masks_that_are_too_fine_are_halved_until_they_fit() -> None:
+    noise = np.random.default_rng(0).integers(-1, 20, (513, 513)).astype(np.int16)
+    found = segments_in(noise)
+    segments = segments_of(found, str)
+    assert [segment.class_id for segment in segments] == found.class_ids.tolist()
+    assert segments[0].area == pytest.approx(1 / 21, abs=0.001)
+    assert segments[0].mask.size == (65, 65)
+    assert sum(len(segment.mask.rle) for segment in segments) <= MAX_RUNS
+    payload = encode_result(SegmentResult(**COMMON, counts={}, segments=segments))
+    assert len(payload) <= MAX_RESULT_BYTES
+    assert not json.loads(payload)["truncated"]
+    coarse = segments_of(segments_in(noise[::8, ::8]), str)
+    masks = {segment.class_id: segment.mask for segment in coarse}
+    assert all(segment.mask == masks[segment.class_id] for segment in segments)
+
+
+def test_the_largest_segments_are_kept_in_a_message_that_would_be_too_long() -> None:
+    class_map = np.repeat(np.arange(2000, dtype=np.int16), 2)[None]
+    segments = segments_of(segments_in(class_map), lambda class_id: f"class number {class_id}")
+    payload = encode_result(SegmentResult(**COMMON, counts={}, segments=segments))
+    result = msgspec.json.decode(payload, type=SegmentResult)
+    assert len(payload) <= MAX_RESULT_BYTES
+    assert result.truncated
+    assert 0 < len(result.segments) < 2000
+    assert result.segments == segments[: len(result.segments)]
+    assert segments_of(segments_in(np.full((4, 4), -1, np.int16)), str) == ()

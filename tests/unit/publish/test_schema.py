@@ -12,9 +12,8 @@ from agent.publish.schema import SCHEMAS, json_schema, main
 
 DOCS = Path(__file__).parents[3] / "docs"
 # a section's heading ends in the message's schema, and its first JSON block is the message
-EXAMPLES = dict(
-    re.findall(r"^### .*?\(schema/(\w+)\.json\).*?```json\n(.*?)```", (DOCS / "mqtt.md").read_text(), re.DOTALL | re.MULTILINE)
-)
+GUIDE = (DOCS / "mqtt.md").read_text()
+EXAMPLES = dict(re.findall(r"^### .*?\(schema/(\w+)\.json\).*?```json\n(.*?)```", GUIDE, re.DOTALL | re.MULTILINE))
 
 
 def without(tree: Any, name: str) -> Any:
@@ -43,6 +42,23 @@ def test_the_documented_message_fits(name: str) -> None:
     jsonschema.validate({**message, "field_of_a_later_agent": 1}, schema)
 
 
+RESULTS = re.findall(r"^```json\n(.*?)```", GUIDE.partition("### State")[0], re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("text", RESULTS)
+def test_results_of_every_task_fit(text: str) -> None:
+    jsonschema.validate(json.loads(text), json.loads((DOCS / "schema/result.json").read_text()))
+
+
+def test_the_guide_shows_how_to_decode_a_mask() -> None:
+    (code,) = re.findall(r"^```python\n(import numpy.*?)```", GUIDE, re.DOTALL | re.MULTILINE)
+    (result,) = (result for result in map(json.loads, RESULTS) if result["task"] == "segment")
+    guide: dict[str, Any] = {}
+    exec(code, guide)  # noqa: S102  the guide's own lines
+    for segment in result["segments"]:
+        assert guide["decode"](segment["mask"]).mean() == segment["area"]
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_what_is_always_written_is_required(name: str) -> None:
     schema = json.loads((DOCS / f"schema/{name}.json").read_text())
@@ -54,6 +70,5 @@ def test_what_is_always_written_is_required(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_guide_explains_every_field(name: str) -> None:
-    guide = (DOCS / "mqtt.md").read_text()
     fields = {field for part in json_schema(SCHEMAS[name])["$defs"].values() for field in part["properties"]}
-    assert {field for field in fields if not re.search(rf"\b{field}\b", guide)} == set()
+    assert {field for field in fields if not re.search(rf"\b{field}\b", GUIDE)} == set()

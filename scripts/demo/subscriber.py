@@ -1,0 +1,118 @@
+"""Hears what the agent publishes, as any MQTT client would, and keeps what the demo shows of it."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import numpy as np
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from agent.publish.messages import DetectResult
+from scripts.demo.broker import HOST
+from scripts.demo.score import Score, Thing
+
+RECENT_S = 2.0  # of which the frame rate is shown
+LATENCIES = 3000  # of which percentiles are shown
+KEPT_FRAMES = 1800  # a minute at 30 frames a second, for the clip
+
+
+class Latency(NamedTuple):
+    """Percentiles, from a frame's capture to its message, in ms."""
+
+    p50: float
+    p95: float
+
+
+class Subscriber:
+    """Connected from entering it as a context manager to leaving it. latest: the last result, None before the first.
+
+    truth: what lies on the belt in the frame of a number, in pixels.
+    """
+
+    def __init__(self, port: int, topic: str, truth: Callable[[int], list[Thing]]) -> None:
+        self.score = Score()
+        self.latest: DetectResult | None = None
+        self.results: deque[DetectResult] = deque(maxlen=KEPT_FRAMES)
+        self.first_frame = 0
+        self._port = port
+        self._topic = topic
+        self._truth = truth
+        self._lock = threading.Lock()  # guards what is above and below
+        self._first_s = self._last_s = 0.0
+        self._recent_s: deque[float] = deque()
+        self._latencies_ms: deque[float] = deque(maxlen=LATENCIES)
+        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)
+        self._client.on_connect = self._on_connect
+        self._client.on_message = self._on_message
+
+    def __enter__(self) -> Self:
+        self._client.connect(HOST, self._port)
+        self._client.loop_start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    @property
+    def fps(self) -> float:
+        """Results a second, lately."""
+        with self._lock:
+            self._forget(time.monotonic())
+            return _rate(len(self._recent_s), self._recent_s[-1] - self._recent_s[0]) if self._recent_s else 0.0
+
+    @property
+    def mean_fps(self) -> float:
+        """Results a second, from the first to the last."""
+        with self._lock:
+            return _rate(self.score.frames, self._last_s - self._first_s)
+
+    @property
+    def latency(self) -> Latency | None:
+        """Of the last results; None before the first."""
+        with self._lock:
+            if not self._latencies_ms:
+                return None
+            p50, p95 = np.percentile(self._latencies_ms, (50, 95))
+            return Latency(float(p50), float(p95))
+
+    @property
+    def lost(self) -> int:
+        """Frames, from the first that was heard of to the last, for which no result came."""
+        with self._lock:
+            return self.latest.frame_seq + 1 - self.first_frame - self.score.frames if self.latest else 0
+
+    def _on_connect(self, client: Client, *_: Any) -> None:
+        client.subscribe(self._topic)
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        result = msgspec.json.decode(message.payload, type=DetectResult)
+        width, height = result.frame.width, result.frame.height
+        found = [
+            Thing(one.label, (one.box[0] * width, one.box[1] * height, one.box[2] * width, one.box[3] * height))
+            for one in result.detections
+        ]
+        truth = self._truth(result.frame_seq)
+        now = time.monotonic()
+        with self._lock:
+            if self.latest is None:
+                self.first_frame, self._first_s = result.frame_seq, now
+            self.latest, self._last_s = result, now
+            self.results.append(result)
+            self.score.add(truth, found)
+            self._latencies_ms.append(result.latency_ms.total)
+            self._recent_s.append(now)
+            self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        while self._recent_s and self._recent_s[0] < now - RECENT_S:
+            self._recent_s.popleft()
+
+
+def _rate(results: int, seconds: float) -> float:
+    return (results - 1) / seconds if seconds else 0.0

@@ -1,0 +1,101 @@
+"""An HTTPS server on this computer that serves files, and misbehaves where it is told to."""
+
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+from tests.certificates import Pair
+
+PIECE_BYTES = 16 * 1024
+
+
+@dataclass
+class Site:
+    """What the server has, by path, and how it behaves.
+
+    redirects: path to address. cut_after: bytes of a body after which the connection is closed; stall_after: after which nothing
+    more comes. piece_s: pause between pieces of a body. ranges: whether it sends parts. lengths: whether it says Content-Length.
+    requests: the path and the Range of each request that came.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
+    cut_after: int | None = None
+    stall_after: int | None = None
+    piece_s: float = 0.0
+    ranges: bool = True
+    lengths: bool = True
+    wrong_range: bool = False
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    site: ClassVar[Site]
+
+    def do_GET(self) -> None:
+        site = self.site
+        wanted = self.headers.get("Range")
+        site.requests.append((self.path, wanted))
+        if self.path in site.redirects:
+            self.send_response(HTTPStatus.FOUND)
+            self.send_header("Location", site.redirects[self.path])
+            self.end_headers()
+        elif self.path not in site.files:
+            self.send_error(HTTPStatus.NOT_FOUND)
+        else:
+            self._send(site.files[self.path], wanted if site.ranges else None)
+
+    def _send(self, body: bytes, wanted: str | None) -> None:
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        self.send_response(HTTPStatus.PARTIAL_CONTENT if wanted else HTTPStatus.OK)
+        if wanted:
+            said = start + 1 if self.site.wrong_range else start
+            self.send_header("Content-Range", f"bytes {said}-{len(body) - 1}/{len(body)}")
+        if self.site.lengths:
+            self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        end = len(body) if self.site.cut_after is None else min(len(body), start + self.site.cut_after)
+        for at in range(start, end, PIECE_BYTES):
+            if self.site.stall_after is not None and at - start >= self.site.stall_after:
+                self.site.ended.wait(60)
+                return
+            self.wfile.write(body[at : min(end, at + PIECE_BYTES)])
+            time.sleep(self.site.piece_s)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name in the base class
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away, or did not trust us, is what tests are about."""
+
+
+@contextmanager
+def serving(site: Site, pair: Pair | None) -> Iterator[str]:
+    """The address of a server that runs in this context; plain HTTP without a certificate."""
+    handler = type("Handler", (_Handler,), {"site": site})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        if pair is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pair.cert, pair.key)
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http{'s' if pair else ''}://localhost:{server.server_address[1]}"
+        site.ended.set()
+        server.shutdown()
+        thread.join()
+
+
+def trusting(ca: Path) -> dict[str, str]:
+    """The environment in which OpenSSL trusts that authority."""
+    return {"SSL_CERT_FILE": str(ca)}
