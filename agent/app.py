@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from typing import Literal
 
 from agent import __version__
 from agent.config import Config
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 FLUSH_S = 2.0  # for the broker to acknowledge the last messages; with the pipelines' drain well within 5 s of SIGTERM
 LOOK_S = 0.5
 QUIET_S = 60.0
-PACKAGES = ("ai-edge-litert", "onnxruntime", "opencv-python-headless", "numpy", "paho-mqtt")
+PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime", "openvino", "opencv-python-headless", "numpy", "paho-mqtt")
 
 
 class App:
@@ -161,7 +162,8 @@ class App:
         failure = worker.failure
         if worker.state == "running":
             self._publish_info()
-            self._event("worker", worker.name, "started", "")
+            moved = self._logs[worker.name].moved(worker)
+            self._event("worker", worker.name, moved or "started", _place(worker))
         elif failure is not None:
             self._event("worker", worker.name, _kind(failure), str(failure))
         self._logs[worker.name].tell(worker)
@@ -195,8 +197,9 @@ class App:
                     name=spec.name,
                     version=spec.version,
                     digest=spec.digest[:12],
+                    variant=spec.variant,
                     task=spec.task,
-                    delegates=tuple(config.models[name].delegates),
+                    delegates=tuple(delegate.name for delegate in config.models[name].asked_delegates()),
                 )
                 for name, spec in specs.items()
                 if spec is not None
@@ -213,6 +216,7 @@ class _ModelLog:
         self._kind = ""
         self._told_at = -QUIET_S
         self._tell_recovery = True
+        self._rung: int | None = None  # on which it was last seen to run
 
     def tell(self, worker: ModelWorker) -> None:
         """Called at each change of a worker's state."""
@@ -221,11 +225,36 @@ class _ModelLog:
             if kind != self._kind or time.monotonic() - self._told_at >= QUIET_S:
                 log.error("%s", worker.failure)
                 self._kind, self._told_at, self._tell_recovery = kind, time.monotonic(), True
-        elif worker.state == "running" and worker.report is not None and self._tell_recovery:
+        elif worker.state == "running" and (self._tell_recovery or worker.rung != self._rung):
             self._tell_recovery = False
-            for delegate, why in worker.report.refused.items():
+            for delegate, why in worker.refused.items():
                 log.warning("model %s: delegate %s is not to be had: %s", worker.name, delegate, why)
-            log.info("model %s runs on %s", worker.name, worker.report.delegate)
+            moved = self.moved(worker)
+            log.log(
+                logging.WARNING if moved == "moved_down" else logging.INFO,
+                "model %s %s %s",
+                worker.name,
+                MOVES[moved],
+                _place(worker),
+            )
+        if worker.state == "running":
+            self._rung = worker.rung
+
+    def moved(self, worker: ModelWorker) -> Literal["moved_down", "moved_up"] | None:
+        """Whether a worker that runs does so elsewhere on its chain than the one before."""
+        if self._rung is None or worker.rung == self._rung:
+            return None
+        return "moved_down" if worker.rung > self._rung else "moved_up"
+
+
+MOVES = {None: "runs on", "moved_down": "has moved down to", "moved_up": "has moved up again, to"}
+
+
+def _place(worker: ModelWorker) -> str:
+    """Where on its chain a model runs: its delegate, and the variant of its bundle."""
+    spec, report = worker.known_spec, worker.report
+    delegate = report.delegate if report else ""
+    return f"{delegate}, variant {spec.variant}" if spec and spec.variant else delegate
 
 
 def _kind(failure: AgentError) -> WorkerFailure:

@@ -22,7 +22,7 @@ from agent.checked import Name, check, suggest, suggest_file
 from agent.device import device_id, state_dir
 from agent.document import Document, Keys, load_yaml, merge, show
 from agent.errors import ConfigError
-from agent.pipeline.config import ModelConfig, PipelineConfig, PublishConfig
+from agent.pipeline.config import DelegateConfig, ModelConfig, PipelineConfig, PublishConfig
 from agent.publish.config import MqttConfig
 from agent.sources.config import PICTURES, FileConfig, ImagesConfig, SourceConfig, UrlConfig, UsbConfig
 
@@ -266,7 +266,14 @@ class _Resolver:
     def _model(self, keys: Keys, model: ModelConfig) -> ModelConfig:
         bundle = model.bundle if in_store(model.bundle) else self._existing((*keys, "bundle"), model.bundle)
         labels = model.labels and self._existing((*keys, "labels"), model.labels)
-        return replace(model, bundle=bundle, labels=labels)
+        delegates = [self._delegate((*keys, "delegates", i, "library"), one) for i, one in enumerate(model.delegates)]
+        return replace(model, bundle=bundle, labels=labels, delegates=delegates)
+
+    def _delegate(self, keys: Keys, delegate: str | DelegateConfig) -> str | DelegateConfig:
+        """With its library as a path, unless that is a name for the system to find."""
+        if isinstance(delegate, str) or delegate.library is None or "/" not in delegate.library:
+            return delegate
+        return replace(delegate, library=self._existing(keys, delegate.library))
 
     def _mqtt(self, mqtt: str | MqttConfig | None, identity: str) -> tuple[MqttConfig, str | None]:
         keys = ("mqtt",)

@@ -11,6 +11,7 @@ AgentError
     UsageError      the command line            (exit status 2)
     ConfigError     the device's configuration  (exit status 2)
     BundleError     a model, its manifest or its labels
+    DatasetError    pictures and their truth, by which a model is judged
 
 Anything else that is raised is a defect: it stops the agent.
 
@@ -78,3 +79,7 @@ class ConfigError(Reject):
 
 class BundleError(Reject):
     """A model, its manifest or its labels are wrong."""
+
+
+class DatasetError(Reject):
+    """Pictures, or what is said to be true of them, are wrong, or another model's."""

@@ -51,6 +51,19 @@ need() {
     fi
 }
 
+# the runtimes' contract suite on LiteRT's predecessor, which needs older packages and Python 3.11
+tflite_runtime_suite() {
+    local stamp
+    stamp="$(python3.11 --version) $PWD $(sha256sum <requirements-tflite.txt)"
+    if [ "$(cat .venv-tflite/stamp 2>/dev/null)" != "$stamp" ]; then
+        python3.11 -m venv --clear .venv-tflite &&
+            .venv-tflite/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --no-deps \
+                -r requirements-tflite.txt || return
+        printf '%s\n' "$stamp" >.venv-tflite/stamp
+    fi
+    .venv-tflite/bin/python -m pytest tests/contract/test_runtimes.py tests/unit/runtimes/test_litert_delegates.py --quiet --no-header
+}
+
 make_venv
 export PATH="$PWD/.venv/bin:$PATH"
 
@@ -69,6 +82,11 @@ else
         check "shellcheck" shellcheck --external-sources scripts/*.sh .ci/run
     else
         say "==> shellcheck: skipped, it is not installed"
+    fi
+    if python3.11 -c 'import ensurepip' 2>/dev/null; then
+        check "runtimes on tflite-runtime" tflite_runtime_suite
+    else
+        say "==> runtimes on tflite-runtime: skipped, it needs python3.11 with venv"
     fi
     check "tests" pytest --cov --cov-report=term-missing:skip-covered "$@"
 fi

@@ -2,11 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from agent.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
-from agent.runtimes import ModelReport, RuntimeOptions
-from agent.worker.model import ModelFile, ModelWorker, Outcome
+from agent.runtimes import Delegate, ModelReport
+from agent.worker.chain import ChainPolicy
+from agent.worker.model import ModelWorker, Outcome
 from agent.worker.spawner import Spawner
+from agent.worker.starting import ModelPlan, Variant
 from tests.faulty_runtime import CLASSES, SIDE
 
 THRESHOLDS = Thresholds(score=0.1, iou=None, max_detections=5)
@@ -27,6 +30,20 @@ def faulty_spec(report: ModelReport) -> ModelSpec:
     )
 
 
+def faulty_variant(delegates: tuple[Delegate, ...], id_: str = "", *, path: str = "", strict: bool = False) -> Variant:
+    """The faulty model as a variant."""
+
+    def resolve(report: ModelReport) -> ModelSpec:
+        return replace(faulty_spec(report), variant=id_ or None)
+
+    return Variant(id_, path, "tests.faulty_runtime:FaultyRuntime", resolve, delegates, strict=strict)
+
+
+def faulty_plan(*variants: Variant, memory_limit_mb: int = 200) -> ModelPlan:
+    """What a slot with these variants runs."""
+    return ModelPlan("faulty/bundle.yaml", variants, {}, 1, "all", memory_limit_mb << 20)
+
+
 def faulty_worker(
     spawner: Spawner,
     on_change: Callable[[ModelWorker], None] = lambda _worker: None,
@@ -34,10 +51,12 @@ def faulty_worker(
     path: str = "",
     memory_limit_mb: int = 200,
     restart: bool = True,
+    delegates: tuple[Delegate, ...] = (Delegate("cpu"),),
+    policy: ChainPolicy | None = None,
 ) -> ModelWorker:
     """A started worker with two slots."""
-    file = ModelFile(path, "tests.faulty_runtime:FaultyRuntime", RuntimeOptions(), memory_limit_mb << 20)
-    worker = ModelWorker("faulty", file, faulty_spec, 2, spawner, on_change, restart=restart)
+    plan = faulty_plan(faulty_variant(delegates, path=path), memory_limit_mb=memory_limit_mb)
+    worker = ModelWorker("faulty", plan, 2, spawner, on_change, restart=restart, policy=policy)
     worker.start()
     return worker
 

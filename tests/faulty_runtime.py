@@ -1,4 +1,8 @@
-"""A runtime that does what a bad model or driver does, when the first byte of its input says so. Runs in a real model worker."""
+"""A runtime that does what a bad model or driver does, when the first byte of its input says so. Runs in a real model worker.
+
+Its delegates: `cpu` and others are to be had; `crashing` crashes at each picture; `plugged` is to be had while the file exists that
+its option `file` names; `absent` never is.
+"""
 
 import ctypes
 import os
@@ -13,17 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.types import TensorSpec
-from agent.runtimes import ModelReport, RuntimeOptions
+from agent.errors import BundleError
+from agent.runtimes import Delegate, ModelReport, RuntimeOptions
 
 SIDE, CLASSES = 8, 4
 FINE, SEGFAULT, HANG, LEAK, TRUNCATE, GARBAGE, NAN, RAISE, CLOSE = range(9)
+PICTURE = 9  # as FINE, and no warm-up, whose pictures are black
 
 
 class FaultyRuntime:
     """A classifier of 8 x 8 pictures that always answers class 1, or fails as it is told to."""
 
     def __init__(self, path: str, options: RuntimeOptions) -> None:
-        del options
+        self._delegate, refused = _first_there(options.delegates)
         if path == "segfault":
             _segfault()
         if path == "hang":
@@ -31,15 +37,15 @@ class FaultyRuntime:
         self.report = ModelReport(
             inputs=(TensorSpec("picture", (1, SIDE, SIDE, 3), "uint8", layout="NHWC"),),
             outputs=(TensorSpec("scores", (1, CLASSES), "float32"),),
-            delegate="cpu",
-            refused={},
+            delegate=self._delegate,
+            refused=refused,
             metadata={},
         )
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         fault = int(inputs[0].flat[0])
         scores = np.array([[0.0, 1.0, 0.0, 0.0]], np.float32)
-        if fault == SEGFAULT:
+        if fault == SEGFAULT or (self._delegate == "crashing" and fault == PICTURE):
             _segfault()
         elif fault == HANG:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -64,6 +70,18 @@ class FaultyRuntime:
 
     def close(self) -> None:
         pass
+
+
+def _first_there(delegates: Sequence[Delegate]) -> tuple[str, dict[str, str]]:
+    refused: dict[str, str] = {}
+    for delegate in delegates:
+        if delegate.name == "absent" or (delegate.name == "plugged" and not Path(delegate.options["file"]).exists()):
+            refused[delegate.name] = "it is not there"
+        else:
+            return delegate.name, refused
+    if delegates:
+        raise BundleError("none of the delegates is there")
+    return "cpu", {}
 
 
 def _segfault() -> None:

@@ -10,7 +10,7 @@ from agent.core.types import TensorSpec
 from agent.runtimes import ModelReport, RuntimeOptions
 
 SIDE = 64
-PEOPLE = 5000
+PEOPLE = 1000  # some 228 kB
 
 
 class LargeRuntime:

@@ -3,8 +3,10 @@
 A white picture gives what was asked for, a black one gives scores of 0.
 """
 
+import importlib
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,14 @@ from typing import Any
 import flatbuffers
 import numpy as np
 import onnx
-from ai_edge_litert import schema_py_generated as tflite
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+with suppress(ImportError):  # beside tflite-runtime, which has no schema: there is SCORES_TFLITE
+    from ai_edge_litert import schema_py_generated as tflite
+
+SCORES = (0.0, 0.25, 0.75)
+SCORES_TFLITE = Path(__file__).with_name("scores.tflite")  # what `write_tflite` makes of `faded("scores", [SCORES])`
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 STRIDES = (8, 16, 32)
@@ -169,6 +175,17 @@ def write_onnx(
     helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+    return path
+
+
+def write_openvino(path: Path, outputs: Sequence[Output], information: Mapping[str, str] | None = None) -> Path:
+    """An OpenVINO model of the same kind, NAME.xml with NAME.bin. information: its rt_info `model_info`."""
+    openvino = importlib.import_module("agent.runtimes.openvino").openvino  # by way of ours, which keeps it from phoning home
+    model = openvino.Core().read_model(write_onnx(path.with_suffix(".onnx"), outputs))
+    for key, text in (information or {}).items():
+        model.set_rt_info(text, ["model_info", key])
+    openvino.save_model(model, str(path))
+    path.with_suffix(".onnx").unlink()
     return path
 
 

@@ -1,10 +1,13 @@
-"""Which runtime a model file is for, told by its content: names lie, and a half-finished download has a name too."""
+"""What format a model file has, told by its content: names lie, and a half-finished download has a name too."""
 
 import re
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePath
+from typing import BinaryIO, Literal, TypeVar
 
 from agent.errors import BundleError
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
+Format = Literal["tflite", "onnx", "openvino"]
 
 OTHERS = (
     (b"PK\x03\x04", "a zip archive or a PyTorch file; export the model to TFLite or ONNX"),
@@ -12,7 +15,7 @@ OTHERS = (
     (b"\x89HDF", "a Keras or HDF5 file; convert the model to TFLite"),
     (b"\x1f\x8b", "a gzip file; unpack it"),
     (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with: git lfs pull"),
-    (b"<", "a web page or XML; the download went wrong, or it is an OpenVINO model"),
+    (b"<", "a web page or XML; the download went wrong"),
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"\x89PNG", "a PNG picture"),
 )
@@ -21,23 +24,41 @@ OTHERS = (
 ONNX_VARINTS = {1, 5}
 ONNX_MESSAGES = {2, 3, 4, 6, 7, 8, 14, 20, 25, 26}
 ONNX_GRAPH = 7
+# OpenVINO's: src/core/xml_util/src/xml_serialize_util.cpp writes <net name="…" version="…">
+OPENVINO = re.compile(rb"(<\?xml[^>]*\?>)?\s*<net\s[^>]*\bversion=")
 
 
-def runtime_of(path: Path) -> str:
-    """The key in RUNTIMES for a model file. BundleError where it is no model or is cut off."""
+def format_of(path: Path) -> Format:
+    """What a model file is, a key of READERS. BundleError where it is no model or is cut off."""
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(512)
             if not head:
                 raise BundleError(f"{path}: the file is empty")
             if head[4:8] == b"TFL3":
-                return "litert"
+                return "tflite"
             if head[0] == 0x08 and _is_onnx(path, file):
-                return "onnxruntime"
+                return "onnx"
+            if OPENVINO.match(head):
+                return _openvino(path)
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}") from None
     what = next((what for magic, what in OTHERS if head.startswith(magic)), None)
-    raise BundleError(f"{path}: neither a TFLite nor an ONNX model, but {what or f'begins with {_shown(head)}'}")
+    raise BundleError(f"{path}: no TFLite, ONNX or OpenVINO model, but {what or f'begins with {_shown(head)}'}")
+
+
+def model_files(path: AnyPath) -> tuple[AnyPath, ...]:
+    """The files that a model is made of: OpenVINO's has its weights beside it, all others are one file."""
+    return (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,)
+
+
+def _openvino(path: Path) -> Format:
+    if path.suffix != ".xml":
+        raise BundleError(f"{path}: an OpenVINO model, which has to be called NAME.xml, with its weights in NAME.bin beside it")
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise BundleError(f"{path}: an OpenVINO model whose weights are missing; put {weights.name} beside it")
+    return "openvino"
 
 
 def _is_onnx(path: Path, file: BinaryIO) -> bool:

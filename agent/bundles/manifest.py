@@ -6,22 +6,25 @@ python -m agent.bundles.manifest > docs/bundle.schema.json
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
+from agent.bundles.content import model_files
 from agent.checked import Name, check, suggest
 from agent.core.heads import FAMILIES, HEADS
 from agent.core.spec import Anchor, Color, Interpolation, Resize, Task
-from agent.document import Document, load_yaml, show
+from agent.document import Document, Keys, load_yaml, show
 from agent.errors import BundleError
 from agent.loading import load_class
+from agent.runtimes import RuntimeName
 
 LATER_TASKS = ("anomaly", "regress", "embed")
 NOT_BUILT = "not built yet in this version; leave it out"
 
+Section = TypeVar("Section", bound=Struct)
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Pixels = Annotated[int, Meta(ge=1, le=16384)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -61,8 +64,16 @@ class Nms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_detections: Annotated[int, Meta(ge=1, le=5000)] | None = None
 
 
-class Requires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """agent: its least version. memory_mb: what the model needs while it runs."""
+class DeviceRequires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a device must have. delegate: among its slot's, and to be had. runtime: what is to run it. arch: of its processor."""
+
+    delegate: Name | None = None
+    runtime: RuntimeName | None = None
+    arch: Literal["x86_64", "aarch64"] | None = None
+
+
+class Requires(DeviceRequires, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As DeviceRequires; agent: its least version. memory_mb: what the model needs while it runs."""
 
     agent: LeastVersion | None = None
     memory_mb: Annotated[int, Meta(ge=1)] | None = None
@@ -77,32 +88,80 @@ class Golden(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     score: Fraction = 0.05
 
 
+class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The model in another form; what it leaves out is the bundle's. input, nms: field by field."""
+
+    id: Name
+    model: str
+    requires: DeviceRequires = DeviceRequires()
+    labels: str | None = None
+    input: Input = Input()
+    head: dict[str, Any] | None = None
+    nms: Nms = Nms()
+    golden: list[Golden] | None = None
+
+
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model and how to use it. model, labels: files in the bundle's directory. head: its type and that type's own options."""
+    """A model and how to use it. model, labels: files in the bundle's directory. head: its type and that type's own options.
+
+    variants: in place of `model`; a device takes the first that it can serve.
+    """
 
     format: Literal[1] = 1
     name: Name
     version: Version
     license: str | None = None
-    model: str
+    model: str | None = None
     task: Task | None = None
     labels: str | None = None
     input: Input = Input()
     head: dict[str, Any] | None = None
     nms: Nms = Nms()
+    variants: Annotated[list[Variant], Meta(min_length=1)] = []
     requires: Requires = Requires()
     golden: list[Golden] = []
     provenance: dict[str, str] = {}
 
     def files(self) -> list[str]:
-        """Every file that it names."""
-        golden = [path for sample in self.golden for path in (sample.input, sample.expect)]
-        return list(dict.fromkeys([self.model, *([self.labels] if self.labels else []), *golden]))
+        """Every file that it names, the weights that belong to an OpenVINO model included."""
+        named = [*_model_files(self.model), self.labels, *_golden_files(self.golden)]
+        for variant in self.variants:
+            named += [*_model_files(variant.model), variant.labels, *_golden_files(variant.golden or [])]
+        return list(dict.fromkeys(name for name in named if name))
+
+    def alone(self, variant: Variant) -> "Manifest":
+        """That of a bundle with one of its variants as its only model."""
+        return msgspec.structs.replace(
+            self,
+            variants=[],
+            model=variant.model,
+            labels=variant.labels or self.labels,
+            input=_over(self.input, variant.input),
+            head=variant.head or self.head,
+            nms=_over(self.nms, variant.nms),
+            requires=_over(self.requires, variant.requires),
+            golden=self.golden if variant.golden is None else variant.golden,
+        )
+
+
+def _model_files(name: str | None) -> list[str]:
+    return [] if name is None else [name, *(str(part) for part in model_files(PurePosixPath(name))[1:])]
+
+
+def _golden_files(samples: list[Golden]) -> list[str]:
+    return [path for sample in samples for path in (sample.input, sample.expect)]
+
+
+def _over(ours: Section, theirs: Struct) -> Section:
+    """`ours`, and over it what `theirs` says."""
+    return msgspec.structs.replace(
+        ours, **{key: value for key, value in msgspec.structs.asdict(theirs).items() if value is not None}
+    )
 
 
 REFUSED = {
-    (Manifest, "variants"): "not built yet in this version; say model: FILE instead",
     (Manifest, "max_latency_ms"): NOT_BUILT,
+    (Variant, "max_latency_ms"): NOT_BUILT,
 }
 
 
@@ -111,11 +170,24 @@ def read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
     problems: list[str] = []
     document = load_yaml(path, problems)
     manifest = check(_without_later_tasks(document, problems), Manifest, problems, REFUSED) if document else None
-    if document and manifest and manifest.head is not None:
+    if document and isinstance(document.data, dict):
+        _check_models(document, document.data, problems)
+    if document and manifest:
         _check_head(document, manifest.head, problems)
+        for i, variant in enumerate(manifest.variants):
+            _check_head(document, variant.head, problems, ("variants", i))
     if problems or document is None or manifest is None:
         raise BundleError("\n".join(problems))
     return manifest, document.data if isinstance(document.data, dict) else {}
+
+
+def _check_models(document: Document, data: dict[str, Any], problems: list[str]) -> None:
+    variants = data.get("variants")
+    if ("model" in data) == ("variants" in data):
+        way_out = "say either model: FILE or variants, a list of {id: …, model: FILE, requires: …}"
+        problems.append(document.problem(("variants",) if "variants" in data else (), way_out))
+    ids = [str(variant.get("id")) for variant in variants if isinstance(variant, dict)] if isinstance(variants, list) else []
+    problems += [document.problem(("variants", i, "id"), f"{id_} is there twice") for i, id_ in enumerate(ids) if id_ in ids[:i]]
 
 
 def _without_later_tasks(document: Document, problems: list[str]) -> Document:
@@ -127,13 +199,15 @@ def _without_later_tasks(document: Document, problems: list[str]) -> Document:
     return replace(document, data={key: value for key, value in data.items() if key != "task"})
 
 
-def _check_head(document: Document, head: dict[str, Any], problems: list[str]) -> None:
+def _check_head(document: Document, head: dict[str, Any] | None, problems: list[str], under: Keys = ()) -> None:
+    if head is None:
+        return
     type_, options = head.get("type"), {key: value for key, value in head.items() if key != "type"}
     if not isinstance(type_, str) or type_ not in HEADS:
         got = f", got {show(type_)}{_suggest_head(type_)}" if "type" in head else ""
-        problems.append(document.problem(("head", "type"), f"expected one of {', '.join(HEADS)}{got}"))
+        problems.append(document.problem((*under, "head", "type"), f"expected one of {', '.join(HEADS)}{got}"))
     else:
-        check(replace(document, data=options), load_class(HEADS[type_]).Options, problems, under=("head",))
+        check(replace(document, data=options), load_class(HEADS[type_]).Options, problems, under=(*under, "head"))
 
 
 def _suggest_head(name: object) -> str:
@@ -144,7 +218,9 @@ def _suggest_head(name: object) -> str:
 def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of bundle.yaml, for editors."""
     schema = msgspec.json.schema(Manifest)
-    schema["$defs"]["Manifest"]["properties"]["head"] = {"anyOf": [_head_schema(type_) for type_ in HEADS]}
+    for name in ("Manifest", "Variant"):
+        schema["$defs"][name]["properties"]["head"] = {"anyOf": [_head_schema(type_) for type_ in HEADS]}
+    schema["$defs"]["Manifest"]["oneOf"] = [{"required": ["model"]}, {"required": ["variants"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "edge-agent's bundle.yaml", **schema}
 
 

@@ -1,9 +1,10 @@
 """What a model file tells of itself, beyond its tensors.
 
-Ultralytics writes `metadata_props` into ONNX files, one Python literal each, and behind TFLite files a zip with metadata.json,
-formerly temp_meta.txt (one Python literal): ultralytics/engine/exporter.py. YOLOv5's own exports do the same with stride and names
-alone: ultralytics/yolov5, export.py. RF-DETR writes JSON into ONNX files: roboflow/rf-detr,
-src/rfdetr/export/_runtime/metadata.py. TFLite Metadata: see `agent.runtimes.tflite_metadata`.
+Ultralytics writes `metadata_props` into ONNX files, one Python literal each, behind TFLite files a zip with metadata.json, formerly
+temp_meta.txt (one Python literal), and beside OpenVINO models a metadata.yaml: ultralytics/engine/exporter.py. YOLOv5's own exports
+do the same with stride and names alone: ultralytics/yolov5, export.py. RF-DETR writes JSON into ONNX files: roboflow/rf-detr,
+src/rfdetr/export/_runtime/metadata.py. Of what other tools note in an OpenVINO model, its rt_info `model_info`, the labels are
+taken. TFLite Metadata: see `agent.runtimes.tflite_metadata`.
 """
 
 import ast
@@ -13,11 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from agent.bundles.labels import MAX_LABELS, parse_labels
 from agent.runtimes.tflite_metadata import SUMMARY
 
 MAX_CHARS = 4 << 20
-ULTRALYTICS_FILES = ("metadata.json", "temp_meta.txt")
+ULTRALYTICS_FILES = ("metadata.json", "temp_meta.txt", "metadata.yaml")
 RF_DETR = "rfdetr_inference"
 SSD_OUTPUTS = {  # as TFLite Metadata calls a detector's: tensorflow/tflite-support, metadata_writers/object_detector.py
     "location": "boxes",
@@ -60,12 +63,14 @@ def read_facts(metadata: Mapping[str, str], runtime: str) -> FileFacts:
     summary = _literal(metadata.get(SUMMARY, ""))
     if isinstance(summary, dict):
         return _of_tflite(summary, metadata)
-    return FileFacts(labels=_only_label_file(metadata))
+    noted = tuple(word.replace("_", " ") for word in metadata.get("model_info.labels", "").split())
+    return FileFacts(labels=_only_label_file(metadata) or noted or None)
 
 
 def _ultralytics(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     for name in ULTRALYTICS_FILES:
-        data = _literal(metadata.get(name, ""))
+        text = metadata.get(name, "")
+        data = _yaml(text) if name.endswith(".yaml") else _literal(text)
         if isinstance(data, dict) and "names" in data and ("task" in data or "stride" in data):
             return data
     if "names" in metadata and ("task" in metadata or "stride" in metadata):
@@ -211,6 +216,13 @@ def _kpt_shape(shape: object) -> list[int] | None:
 
 def _text(value: object) -> str:
     return " ".join(value.split())[:200] if isinstance(value, str) else ""
+
+
+def _yaml(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
 
 
 def _literal(text: str, default: object = None) -> Any:

@@ -76,6 +76,7 @@ class _Resolution:
             tensor=tensor,
             head=HeadSpec(head.name, asdict(head.options)),
             thresholds=self._thresholds(head),
+            variant=self._bundle.variant,
         )
 
     def _tensor(self) -> TensorSpec:
@@ -230,7 +231,9 @@ class _Resolution:
         return UndecidedError(self._line(field, why), self._ways(example), field, choices)
 
     def _line(self, field: str, message: str) -> str:
-        return ": ".join(part for part in (str(self._bundle.place), field, message) if part)
+        place = str(self._bundle.place)
+        which = f"variants.{self._bundle.variant}" if self._bundle.variant else ""
+        return ": ".join(part for part in (place, which, field, message) if part)
 
 
 def _fits(head: str, outputs: ModelOutputs) -> bool:

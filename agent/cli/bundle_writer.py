@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.bundles.content import model_files
 from agent.bundles.load import MANIFEST, Bundle, name_for, open_bundle
 from agent.bundles.manifest import Manifest
 from agent.bundles.metadata import read_facts
@@ -19,8 +20,9 @@ from agent.core.heads import HEADS
 from agent.core.spec import ModelSpec
 from agent.document import Document
 from agent.errors import OutputError, UsageError
-from agent.runtimes import ModelReport, RuntimeOptions
-from agent.worker.inspect import inspect_model
+from agent.pipeline.config import ModelConfig
+from agent.pipeline.models import look_at
+from agent.runtimes import ModelReport
 
 LABELS = "labels.txt"
 Ask = Callable[[str], str]
@@ -35,7 +37,7 @@ def write_bundle(args: argparse.Namespace) -> int:
     folder = args.output or Path(args.name or name_for(args.model))
     if os.path.exists(folder):  # noqa: PTH110  Path.exists raises for a name that is too long
         raise UsageError(f"{folder}: it is there already; say --output DIR for another folder")
-    report = inspect_model(bundle.model, bundle.runtime, RuntimeOptions())
+    report = look_at(bundle.name, ModelConfig(bundle=str(args.model), labels=args.labels))[1].report
     spec = decide(bundle, report, _fields(args), _at_terminal if sys.stdin.isatty() else None)
     write(folder, bundle, spec, read_facts(report.metadata, bundle.runtime).license)
     print(f"wrote {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
@@ -70,11 +72,11 @@ def write(folder: Path, bundle: Bundle, spec: ModelSpec, license_: str) -> None:
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}") from None
     try:
-        model = bundle.model.resolve()
-        try:
-            os.link(model, folder / bundle.model.name)
-        except OSError:  # another file system, or someone else's file
-            shutil.copyfile(model, folder / bundle.model.name)
+        for part in model_files(bundle.model):
+            try:
+                os.link(part.resolve(), folder / part.name)
+            except OSError:  # another file system, or someone else's file
+                shutil.copyfile(part, folder / part.name)
         if spec.labels:
             (folder / LABELS).write_text("".join(f"{label}\n" for label in spec.labels), encoding="utf-8")
         text = "".join(f"{line}\n" for line in manifest_lines(bundle, spec, license_))

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.bundles.load import open_bundle
-from agent.bundles.resolve import resolve
 from agent.checked import suggest
 from agent.config import Config, load_config
 from agent.core.spec import ModelSpec
@@ -15,10 +13,11 @@ from agent.document import show
 from agent.errors import AgentError
 from agent.pipeline.config import ModelConfig
 from agent.publish.tls import client_context
-from agent.runtimes import ModelReport, RuntimeOptions
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+    from agent.worker.starting import LoadedModel
 
 EXAMPLES = """examples:
   edge-agent check config.yaml
@@ -54,28 +53,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(name: str, slot: ModelConfig) -> ModelSpec | None:
-    from agent.worker.inspect import inspect_model  # noqa: PLC0415  a wrong config is told without importing the worker
+    from agent.pipeline.models import look_at  # noqa: PLC0415  a wrong config is told without importing the worker
 
     try:
-        bundle = open_bundle(slot.bundle, slot.labels)
-        options = RuntimeOptions(slot.threads or 1, tuple(slot.delegates), slot.graph_optimization)
-        report = inspect_model(bundle.model, bundle.runtime, options)
-        spec = resolve(bundle, report)
+        _, loaded = look_at(name, slot)
+        spec = loaded.variant.resolve(loaded.report)
     except AgentError as error:
         for line in str(error).splitlines():
             print(f"edge-agent: models.{name}: {line}", file=sys.stderr)
         return None
-    for line in _model_lines(name, spec, report):
+    for line in _model_lines(name, spec, loaded):
         print(line)
     return spec
 
 
-def _model_lines(name: str, spec: ModelSpec, report: ModelReport) -> Iterator[str]:
+def _model_lines(name: str, spec: ModelSpec, loaded: "LoadedModel") -> Iterator[str]:
     width, height = spec.input.size
     labels = f"{len(spec.labels)} labels" if spec.labels else "no labels"
     what = f"{spec.task} by {spec.head.type}, {width}x{height}, {labels}"
-    yield f"model     {name}: {spec.name} {spec.version}, {what}, on {report.delegate}"
-    for delegate, why in report.refused.items():
+    variant = f", variant {spec.variant}" if spec.variant else ""
+    yield f"model     {name}: {spec.name} {spec.version}{variant}, {what}, on {loaded.report.delegate}"
+    for delegate, why in loaded.refused.items():
         yield f"          delegate {delegate} cannot be had: {why}"
 
 

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.bundles.load import Bundle, open_bundle
+from agent.bundles.load import Bundle, name_for
 from agent.bundles.metadata import read_facts
 from agent.bundles.resolve import resolve
 from agent.core.spec import ModelSpec
 from agent.core.types import TensorSpec
 from agent.errors import BundleError
-from agent.runtimes import ModelReport, RuntimeOptions
+from agent.pipeline.config import ModelConfig
+from agent.runtimes import ModelReport
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -84,10 +85,10 @@ def fetch_bundle(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Print what a model is. 1 where it can be loaded but not used as it is."""
-    from agent.worker.inspect import inspect_model  # noqa: PLC0415  --help does without it
+    from agent.pipeline.models import look_at  # noqa: PLC0415  --help does without it
 
-    bundle = open_bundle(args.model, args.labels)
-    report = inspect_model(bundle.model, bundle.runtime, RuntimeOptions())
+    bundle, loaded = look_at(name_for(Path(args.model)), ModelConfig(bundle=args.model, labels=args.labels))
+    report = loaded.report
     try:
         spec, problem = resolve(bundle, report), None
     except BundleError as error:
@@ -106,6 +107,7 @@ def _as_data(bundle: Bundle, report: ModelReport, spec: ModelSpec | None, proble
         "name": bundle.name,
         "version": bundle.version,
         "digest": bundle.digest,
+        "variant": bundle.variant,
         "model": str(bundle.model),
         "runtime": bundle.runtime,
         "delegate": report.delegate,
@@ -121,6 +123,8 @@ def _as_text(bundle: Bundle, report: ModelReport, spec: ModelSpec | None) -> Ite
     facts = read_facts(report.metadata, bundle.runtime)
     yield f"{bundle.name} {bundle.version}  {bundle.model}"
     yield f"digest      {bundle.digest}"
+    if bundle.variant:
+        yield f"variant     {bundle.variant}"
     yield f"runtime     {bundle.runtime} on {report.delegate}"
     for tensor in report.inputs:
         yield f"input       {_tensor(tensor)}"

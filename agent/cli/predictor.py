@@ -6,17 +6,18 @@ import queue
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.bundles.load import name_for
-from agent.checked import suggest_file
+from agent.checked import check, suggest_file
 from agent.cli.interruption import Interruption
 from agent.config import source_from
 from agent.core.spec import ModelSpec
 from agent.core.types import Classes, Frame, Poses, Prediction, Segments
+from agent.document import Document
 from agent.errors import SourceError, UsageError, WorkerError
 from agent.health.host import clock_synced
 from agent.pipeline.config import ModelConfig, PipelineConfig
@@ -42,27 +43,46 @@ def predict(args: argparse.Namespace) -> None:
 
     AgentError at the first failure, KeyboardInterrupt after Ctrl-C.
     """
-    model = ModelConfig(bundle=args.model, labels=args.labels, threads=args.threads, delegates=args.delegate)
     pipeline = PipelineConfig(source="", model="", score=args.score, iou=args.iou, max_detections=args.max_detections)
     sources = _sources(args.sources)
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
-        spawner = stack.enter_context(closing(Spawner()))
-        worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), model, 1, spawner, restart=False)))
-        worker.start()
-        while (spec := worker.spec(LOOK_S)) is None:
-            interruption.check()
-        for delegate, why in (worker.report.refused if worker.report else {}).items():
-            print(f"edge-agent: delegate {delegate} is not to be had: {why}", file=sys.stderr)
-        predictor = Predictor(worker, spec, pipeline)
+        model = stack.enter_context(started(args, interruption))
+        predictor = Predictor(model.worker, model.spec, pipeline)
         album = stack.enter_context(closing(_album(args.save))) if args.save else None
         for number, (name, source) in enumerate(sources):
-            with closing(open_stream(spawner, name, source, held=1, first_seq=0)) as stream:
+            with closing(open_stream(model.spawner, name, source, held=1, first_seq=0)) as stream:
                 interruption.wake = stream.interrupt
                 for frame, answer, prediction in predictor.run(stream, interruption):
                     print(predictor.json(answer, prediction) if args.json else predictor.line(answer, prediction), flush=True)
                     if album:
-                        album.add(number, frame, prediction, spec.label, stream.fps)
+                        album.add(number, frame, prediction, model.spec.label, stream.fps)
+
+
+class Started(NamedTuple):
+    """A model that runs."""
+
+    spawner: Spawner
+    worker: ModelWorker
+    spec: ModelSpec
+
+
+@contextmanager
+def started(args: argparse.Namespace, interruption: Interruption) -> Iterator[Started]:
+    """Start a model, say which delegates it could not have, and end it. args: model, and what `add_model_options` adds.
+
+    AgentError where it cannot be started, KeyboardInterrupt after Ctrl-C.
+    """
+    config = _slot(args)
+    with ExitStack() as stack:
+        spawner = stack.enter_context(closing(Spawner()))
+        worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), config, 1, spawner, restart=False)))
+        worker.start()
+        while (spec := worker.spec(LOOK_S)) is None:
+            interruption.check()
+        for delegate, why in worker.refused.items():
+            print(f"edge-agent: delegate {delegate} is not to be had: {why}", file=sys.stderr)
+        yield Started(spawner, worker, spec)
 
 
 class Predictor:
@@ -120,6 +140,16 @@ class Predictor:
             x1, y1, x2, y2 = prediction.boxes[i].round().astype(int).tolist()
             points = f" {prediction.points.shape[1]} points" if isinstance(prediction, Poses) else ""
             yield f"{label} {score:.2f} [{x1} {y1} {x2} {y2}]{points}"
+
+
+def _slot(args: argparse.Namespace) -> ModelConfig:
+    """A model slot, from the options. UsageError where they make no sense."""
+    given = {"bundle": args.model, "labels": args.labels, "runtime": args.runtime, "threads": args.threads}
+    problems: list[str] = []
+    slot = check(Document({**given, "delegates": args.delegate}), ModelConfig, problems)
+    if slot is None or problems:
+        raise UsageError("\n".join(problem.replace("delegates", "--delegate", 1) for problem in problems))
+    return slot
 
 
 def _sources(texts: Sequence[str]) -> list[tuple[str, SourceConfig]]:

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-WINDOW = 1024  # candidates that are compared with the kept ones at a time
-BLOCK = 128  # the best of them, settled among themselves; BLOCK x WINDOW floats stay in a core's cache
+BLOCK = 128  # boxes that are settled among themselves at a time; of several classes, if these are small
+WINDOW = 1024  # boxes that are compared with the kept ones at a time: four floats a pair stay in a core's cache
+BEST = 8  # times the boxes that are asked for: with so many of the best, there are mostly enough that stay
 
 
 def nms(
@@ -19,55 +20,122 @@ def nms(
 
     boxes: (n, 4) float32, x1 y1 x2 y2, finite. scores: (n,) float32; of equals the lower index goes first. class_ids: (n,) int32;
     boxes of different classes leave one another alone unless `class_agnostic`. Boxes without area overlap nothing, not even one
-    another. Stops at `max_detections`. Memory grows with n, never with n x n.
+    another. At most `max_detections`. Memory grows with n, never with n x n.
     """
     order = np.argsort(-scores, kind="stable")
-    ranked = np.empty((6, len(order)), np.float32)  # x1, y1, x2, y2, area, class (exact below 2**24)
-    ranked[:4] = boxes[order].T
-    np.multiply(ranked[2] - ranked[0], ranked[3] - ranked[1], out=ranked[4])
-    ranked[5] = 0 if class_agnostic else class_ids[order]
+    if len(order) < 2:  # as in most pictures of most cameras
+        return order
+    if class_agnostic:
+        class_ids = np.zeros_like(class_ids)
+    best = max(BLOCK, BEST * max_detections)
+    while True:  # what stays of the best does not depend on the others
+        ranked = order[:best]
+        stay = ranked[_survivors(boxes.take(ranked, 0), class_ids.take(ranked), iou, max_detections)]
+        if len(stay) >= max_detections or best >= len(order):
+            return stay[:max_detections]
+        best *= 4
 
+
+def _survivors(boxes: NDArray[np.float32], class_ids: NDArray[np.int32], iou: float, room: int) -> NDArray[np.intp]:
+    """Which of n ranked boxes stay, in their order; of a large class its `room` best."""
+    n = len(boxes)
+    memory = np.empty((2, 2 * min(n, BLOCK) * min(n, WINDOW)), np.float32)
+    if n <= BLOCK:
+        return _survivors_of_few(_columns(boxes), class_ids, iou, memory)
+    by_class = np.argsort(class_ids, kind="stable")
+    columns, class_ids = _columns(boxes[by_class]), class_ids[by_class]
+    stay = []
+    for start, end in _groups(class_ids):
+        group = columns[:, start:end]
+        if end - start <= BLOCK:
+            found = _survivors_of_few(group, class_ids[start:end], iou, memory)
+        else:
+            found = _survivors_of_one_class(group, iou, room, memory)
+        stay.append(by_class[start + found])
+    return np.sort(np.concatenate(stay))
+
+
+def _groups(class_ids: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """Sorted class ids cut into ranges of whole classes: one class, or several that have at most `BLOCK` boxes together."""
+    ends = [*(np.flatnonzero(np.diff(class_ids)) + 1).tolist(), len(class_ids)]
+    groups = []
+    start = last = 0
+    for end in ends:
+        if end - start > BLOCK and last > start:
+            groups.append((start, last))
+            start = last
+        last = end
+    return [*groups, (start, last)]
+
+
+def _survivors_of_few(
+    columns: NDArray[np.float32], class_ids: NDArray[np.int32], iou: float, memory: NDArray[np.float32]
+) -> NDArray[np.intp]:
+    """Which of at most `BLOCK` ranked boxes stay, whatever their classes."""
+    apart = _apart(columns, columns, iou, memory)
+    apart |= class_ids[:, None] != class_ids
+    return np.array(_greedy(apart), np.intp)
+
+
+def _survivors_of_one_class(columns: NDArray[np.float32], iou: float, room: int, memory: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Which of n ranked boxes stay, at most `room`."""
+    n = columns.shape[1]
     kept: list[NDArray[np.intp]] = []
-    room = max_detections
-    for start in range(0, len(order), WINDOW):
-        window = np.arange(start, min(start + WINDOW, len(order)))
+    for start in range(0, n, WINDOW):
+        window = np.arange(start, min(start + WINDOW, n))
         for better in kept:
-            window = window[_apart(ranked[:, better], ranked[:, window], iou).all(axis=0)]
+            window = window[_apart(columns.take(better, 1), columns.take(window, 1), iou, memory).all(axis=0)]
         while len(window):
             block, window = window[:BLOCK], window[BLOCK:]
-            rows = ranked[:, block]
-            best = block[_greedy(_apart(rows, rows, iou))[:room]]
-            kept.append(best)
-            room -= len(best)
+            rows = columns.take(block, 1)
+            stay = _greedy(_apart(rows, rows, iou, memory))[:room]
+            kept.append(block[stay])
+            room -= len(stay)
             if room == 0:
-                return order[np.concatenate(kept)]
+                return np.concatenate(kept)
             if len(window):
-                window = window[_apart(ranked[:, best], ranked[:, window], iou).all(axis=0)]
-    return order[np.concatenate(kept)] if kept else order
+                window = window[_apart(rows.take(stay, 1), columns.take(window, 1), iou, memory).all(axis=0)]
+    return np.concatenate(kept)
 
 
-def _apart(a: NDArray[np.float32], b: NDArray[np.float32], iou: float) -> NDArray[np.bool_]:
-    """(n, m): whether n boxes leave m others alone: intersection <= iou * union, or another class. a, b: columns of `ranked`."""
-    overlap = np.minimum(a[2, :, None], b[2])
-    overlap -= np.maximum(a[0, :, None], b[0])
-    np.maximum(overlap, 0, out=overlap)
-    height = np.minimum(a[3, :, None], b[3])
-    height -= np.maximum(a[1, :, None], b[1])
-    overlap *= height  # at most 0 where they are apart, which is below any union
-    union = np.add(a[4, :, None], b[4], out=height)
+def _columns(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(5, n): x1, y1, x2, y2 and area of n boxes."""
+    columns = np.empty((5, len(boxes)), np.float32)
+    columns[:4] = boxes.T
+    np.multiply(columns[2] - columns[0], columns[3] - columns[1], out=columns[4])
+    return columns
+
+
+def _apart(columns: NDArray[np.float32], others: NDArray[np.float32], iou: float, memory: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(n, m): whether n boxes leave m others alone: intersection <= iou * union.
+
+    memory: (2, at least 2 * n * m), for what lies between; fresh memory would cost more than the arithmetic.
+    """
+    a, b = columns[:, :, None], others[:, None]
+    pairs = (a.shape[1], b.shape[2])
+    ends, starts = (part[: 2 * pairs[0] * pairs[1]].reshape(2, *pairs) for part in memory)
+    np.minimum(a[2:4], b[2:4], out=ends)
+    np.maximum(a[:2], b[:2], out=starts)
+    np.maximum(ends, starts, out=ends)
+    ends -= starts  # width and height, 0 where they are apart
+    overlap, union = ends[0], starts[0]
+    overlap *= ends[1]
+    np.add(a[4], b[4], out=union)
     union -= overlap
     union *= iou
     apart: NDArray[np.bool_] = overlap <= union
-    apart |= a[5, :, None] != b[5]
     return apart
 
 
 def _greedy(apart: NDArray[np.bool_]) -> list[int]:
-    """Which of n ranked boxes stay, given the (n, n) matrix of who leaves whom alone."""
-    alive = np.ones(len(apart), np.bool_)
+    """Which of n ranked boxes stay, given the (n, n) matrix of who leaves whom alone. Sets of boxes are integers, a bit a box."""
+    n, width = len(apart), (len(apart) + 7) // 8
+    rows = np.packbits(apart, axis=1, bitorder="little").tobytes()
+    left = (1 << n) - 1
     stay = []
-    for i, row in enumerate(apart):
-        if alive[i]:
-            stay.append(i)
-            alive &= row
+    while left:
+        best = left & -left
+        i = best.bit_length() - 1
+        stay.append(i)
+        left = (left ^ best) & int.from_bytes(rows[i * width : (i + 1) * width], "little")
     return stay

@@ -60,7 +60,7 @@ class ModelSpec:
     """A model, everything decided.
 
     digest: sha256 hex. labels: one per class id, may be empty where no list is known. input: every field decided. tensor: the
-    picture input with its layout, no dimension left dynamic.
+    picture input with its layout, no dimension left dynamic. variant: of a bundle with variants, the one that this is.
     """
 
     name: str
@@ -72,6 +72,7 @@ class ModelSpec:
     tensor: TensorSpec
     head: HeadSpec
     thresholds: Thresholds
+    variant: str | None = None
 
     def label(self, class_id: int) -> str:
         """The class's name, or its number where no name is known."""

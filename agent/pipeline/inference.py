@@ -9,7 +9,8 @@ from agent.core.preprocess import Geometry, Preprocessor
 from agent.core.spec import ModelSpec, Thresholds
 from agent.core.types import Classes, Detections, Frame, Poses, Prediction
 from agent.pipeline.config import PipelineConfig
-from agent.worker.model import InputSlot, ModelWorker, Outcome
+from agent.worker.model import ModelWorker, Outcome
+from agent.worker.starting import InputSlot
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,52 @@
 """A model slot's worker, from its section of the config."""
 
 import os
+import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
-from agent.bundles.load import open_bundle
+from agent.bundles.load import Bundle, open_variants
 from agent.bundles.resolve import resolve
+from agent.errors import BundleError
 from agent.pipeline.config import ModelConfig
-from agent.runtimes import RUNTIMES, RuntimeOptions
-from agent.worker.model import ModelFile, ModelWorker
+from agent.runtimes import RUNTIMES, Delegate, default_delegates
+from agent.worker.inspect import inspect_model
+from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
+from agent.worker.starting import LoadedModel, ModelPlan, Variant, no_variant
 
 MOST_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a slot may run. bundles: those of the plan's variants, in their order."""
+
+    bundles: tuple[Bundle, ...]
+    model: ModelPlan
+
+
+def plan(config: ModelConfig) -> Plan:
+    """Of a slot's bundle, what this device can serve. UsageError or BundleError where it cannot be read, or none fits."""
+    bundles = open_variants(config.bundle, config.labels)
+    fitting: list[Bundle] = []
+    variants: list[Variant] = []
+    unfit: dict[str, str] = {}
+    for bundle in bundles:
+        try:
+            variants.append(_variant(bundle, config))
+            fitting.append(bundle)
+        except BundleError as error:
+            if bundle.variant is None:
+                raise BundleError(f"{bundle.place}: {error}") from None
+            unfit[bundle.variant] = str(error)
+    place = str(bundles[0].place)
+    if not variants:
+        raise no_variant(place, unfit)
+    threads = config.threads or max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1))
+    limit_bytes = config.memory_limit_mb << 20
+    return Plan(tuple(fitting), ModelPlan(place, tuple(variants), unfit, threads, config.graph_optimization, limit_bytes))
 
 
 def make_worker(
@@ -23,12 +58,37 @@ def make_worker(
     *,
     restart: bool = True,
 ) -> ModelWorker:
-    """The worker that a model slot asks for, not yet started. Raises UsageError or BundleError where its bundle cannot be read."""
-    bundle = open_bundle(config.bundle, config.labels)
-    options = RuntimeOptions(
-        threads=config.threads or max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1)),
-        delegates=tuple(config.delegates),
-        graph_optimization=config.graph_optimization,
+    """The worker that a model slot asks for, not yet started. Raises as `plan`."""
+    return ModelWorker(name, plan(config).model, slots, spawner, on_change, restart=restart)
+
+
+def look_at(name: str, config: ModelConfig) -> tuple[Bundle, LoadedModel]:
+    """The variant that this device serves, and what its runtime says. AgentError where there is none."""
+    planned = plan(config)
+    loaded = inspect_model(name, planned.model)
+    return planned.bundles[planned.model.variants.index(loaded.variant)], loaded
+
+
+def _variant(bundle: Bundle, config: ModelConfig) -> Variant:
+    """As a worker takes it. BundleError, the reason alone, where this device or slot does not have what it requires."""
+    needs, runtime = bundle.manifest.requires, config.runtime or bundle.runtime
+    if needs.arch not in (None, platform.machine()):
+        raise BundleError(f"it requires arch {needs.arch}, this is {platform.machine()}")
+    if runtime not in bundle.runtimes:
+        raise BundleError(
+            f"{bundle.model.name} runs on {' or '.join(bundle.runtimes)}, not on {runtime}, which the config asks for"
+        )
+    asked = config.asked_delegates() or default_delegates(runtime)
+    delegates = _required(needs.delegate, asked) if needs.delegate else asked
+    resolved = partial(resolve, bundle)
+    return Variant(
+        bundle.variant or "", str(bundle.model), RUNTIMES[runtime], resolved, delegates, strict=needs.delegate is not None
     )
-    file = ModelFile(str(bundle.model), RUNTIMES[bundle.runtime], options, config.memory_limit_mb << 20)
-    return ModelWorker(name, file, partial(resolve, bundle), slots, spawner, on_change, restart=restart)
+
+
+def _required(name: str, asked: tuple[Delegate, ...]) -> tuple[Delegate]:
+    for delegate in asked:
+        if delegate.name == name:
+            return (delegate,)
+    names = ", ".join(delegate.name for delegate in asked)
+    raise BundleError(f"it requires delegate {name}, which is not among those that are asked for ({names})")

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from agent.core.spec import ModelSpec
 from agent.errors import AgentError
@@ -16,11 +17,21 @@ from agent.pipeline.results import Origin, make_result
 from agent.publish import Publisher
 from agent.publish.messages import encode_result
 from agent.worker.model import ModelWorker
+from agent.worker.starting import InputSlot
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.2  # how often a waiting pipeline sees whether it is to stop
 DRAIN_S = 1.5  # for frames that are under way when a pipeline ends
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """How frames go through a model, made anew where the slot's model becomes another."""
+
+    spec: ModelSpec
+    inference: Inference
+    done: Callable[[Answer], None]
 
 
 class Pipeline:
@@ -95,7 +106,19 @@ class Pipeline:
         return None
 
     def _take_frames(self, spec: ModelSpec) -> None:
-        inference = Inference(self._worker, spec, thresholds_for(spec, self.config))
+        use = self._use(spec)
+        while not (self._stopping.is_set() or self.mailbox.over):
+            if not self.mailbox.live and not self._publisher.wait_ready(LOOK_S):
+                continue
+            if not self._permits.acquire(timeout=LOOK_S):
+                continue
+            slot = self._worker.acquire(LOOK_S)
+            if slot is not None and slot.spec is not use.spec:
+                use = self._use(slot.spec)
+            if slot is None or not self._feed(use, slot):
+                self._permits.release()
+
+    def _use(self, spec: ModelSpec) -> _Use:
         keep = Filter(spec, self.config)
         for label in sorted(keep.unknown):
             log.warning("pipeline %s: the model %s has no label %r", self.name, spec.name, label)
@@ -104,22 +127,15 @@ class Pipeline:
             self._answered(spec, keep, answer)
             self._permits.release()
 
-        while not (self._stopping.is_set() or self.mailbox.over):
-            if not self.mailbox.live and not self._publisher.wait_ready(LOOK_S):
-                continue
-            if self._permits.acquire(timeout=LOOK_S) and not self._feed(inference, done):
-                self._permits.release()
+        return _Use(spec, Inference(self._worker, spec, thresholds_for(spec, self.config)), done)
 
-    def _feed(self, inference: Inference, done: Callable[[Answer], None]) -> bool:
-        """Ask the model about the next frame, if there is one. The slot comes first, so that the frame is the latest."""
-        slot = self._worker.acquire(LOOK_S)
-        if slot is None:
-            return False
+    def _feed(self, use: _Use, slot: InputSlot) -> bool:
+        """Ask the model about the next frame, if there is one. The slot came first, so that the frame is the latest."""
         frame = self.mailbox.get(LOOK_S)
         if frame is None:
             self._worker.give_back(slot)
             return False
-        inference.submit(slot, frame, done)
+        use.inference.submit(slot, frame, use.done)
         return True
 
     def _answered(self, spec: ModelSpec, keep: Filter, answer: Answer) -> None:

@@ -127,7 +127,9 @@ class HealthReporter:
         for name, worker in self._parts.models.items():
             if worker.state in MODEL_PROBLEMS:
                 yield Trouble(MODEL_PROBLEMS[worker.state], name, str(worker.failure or worker.state))
-            for delegate, why in (worker.report.refused if worker.report else {}).items():
+            if worker.fallen:
+                yield Trouble("delegate_fallback", name, _fallback(worker))
+            for delegate, why in worker.refused.items():
                 yield Trouble("delegate_unavailable", name, f"{delegate}: {why}")
         before, self._dropped = self._dropped, self._parts.dropped()
         if self._dropped > before:
@@ -174,13 +176,16 @@ def _pipeline_health(pipeline: Pipeline, elapsed_s: float) -> PipelineHealth:
     )
 
 
+def _fallback(worker: ModelWorker) -> str:
+    left = ", ".join(dict.fromkeys(rung.delegate.name for rung in worker.fallen))
+    return f"it failed again and again on {left}; after ten clean minutes that is tried again"
+
+
 def _model_health(worker: ModelWorker) -> ModelHealth:
     report = worker.report
-    refused = next(iter(report.refused), "") if report else ""
-    active = report.delegate if report else None
     return ModelHealth(
         state=worker.state,
         restarts=worker.restarts,
-        delegate_requested=(worker.delegates or (refused or active or "",))[0],
-        delegate=active,
+        delegate_requested=worker.rungs[0].delegate.name,
+        delegate=report.delegate if report else None,
     )

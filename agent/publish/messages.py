@@ -48,12 +48,13 @@ ProblemCode = Literal[
     "model_loading",
     "model_restarting",
     "model_failed",
-    "delegate_unavailable",
+    "delegate_unavailable",  # asked for, and not to be had
+    "delegate_fallback",  # left, because the model failed on it again and again
     "messages_dropped",
     "clock_not_synced",
 ]
 EventKind = Literal["source", "worker", "update", "config"]
-WorkerEvent = Literal["started", "crashed", "deadline", "memory", "protocol", "load"]
+WorkerEvent = Literal["started", "crashed", "deadline", "memory", "protocol", "load", "moved_down", "moved_up"]
 EventCode = SourceState | WorkerEvent
 
 At = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
@@ -272,11 +273,12 @@ class Hardware(Struct, frozen=True, kw_only=True):
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
-    """What a model slot held at the start. delegates: asked for, best first."""
+    """What a model slot holds. variant: of a bundle with variants, the one that serves. delegates: asked for, best first."""
 
     name: str
     version: str
     digest: Digest
+    variant: str | None
     task: Task
     delegates: tuple[str, ...]
 

@@ -1,18 +1,27 @@
-"""TFLite models on LiteRT: XNNPACK unless told otherwise, the Edge TPU by its delegate library."""
+"""TFLite models on LiteRT, or on its predecessor tflite-runtime where that alone is installed.
+
+XNNPACK unless told otherwise; the Edge TPU and other accelerators by their delegate libraries.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType, load_delegate
 from numpy.typing import NDArray
 
 from agent.core.types import TensorSpec
 from agent.errors import BundleError
-from agent.runtimes import ModelReport, RuntimeOptions
+from agent.runtimes import Delegate, ModelReport, RuntimeOptions, default_delegates
 from agent.runtimes.tflite_metadata import read_tflite_metadata
 
+try:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType, load_delegate
+except ImportError:
+    from tflite_runtime.interpreter import Interpreter, OpResolverType, load_delegate
+
+OWN = ("xnnpack", "cpu")
 EXTERNAL = {"edgetpu": "libedgetpu.so.1"}
+TAKES_NOTHING = "it took none of this model's operators"
 HINTS = {  # part of what LiteRT says, and what to do about it
     "not a valid Flatbuffer": "is the file cut off?",
     "unresolved custom op": "export the model without it",
@@ -20,7 +29,10 @@ HINTS = {  # part of what LiteRT says, and what to do about it
 
 
 class LiteRt:
-    """A TFLite model. Delegates: xnnpack, cpu (the reference kernels) and those of `EXTERNAL`."""
+    """A TFLite model.
+
+    Delegates: xnnpack, cpu (the reference kernels), those of `EXTERNAL`, and any that brings its library.
+    """
 
     def __init__(self, path: str, options: RuntimeOptions) -> None:
         self._interpreter, delegate, refused = _first_that_loads(path, options)
@@ -55,33 +67,50 @@ class LiteRt:
 
 def _first_that_loads(path: str, options: RuntimeOptions) -> tuple[Interpreter, str, dict[str, str]]:
     refused: dict[str, str] = {}
-    for name in options.delegates or ("xnnpack", "cpu"):
-        if name not in ("xnnpack", "cpu", *EXTERNAL):
-            refused[name] = f"the litert runtime has no such delegate, only xnnpack, cpu, {', '.join(EXTERNAL)}"
-            continue
+    for delegate in options.delegates or default_delegates("litert"):
         try:
-            interpreter = _load(path, name, options.threads)
-        except OSError as error:
-            refused[name] = f"{EXTERNAL[name]}: {_line(error)}"
-        except (ValueError, RuntimeError) as error:
-            refused[name] = _line(error)
+            interpreter = _load(path, delegate, options.threads)
+        except (_RefusedError, ValueError, RuntimeError) as error:
+            refused[delegate.name] = _line(error)
         else:
-            if name == "xnnpack" and not _delegated(interpreter):
-                refused[name] = "it took none of this model's operators"
+            if delegate.name == "xnnpack" and not _delegated(interpreter):
+                refused["xnnpack"] = TAKES_NOTHING
                 return interpreter, "cpu", refused
-            return interpreter, name, refused
+            return interpreter, delegate.name, refused
     reasons = [f"{name}: {why}" for name, why in refused.items()]
     if len(reasons) > len(set(refused.values())) == 1:  # the model's fault, not the delegates'
         reasons = list(refused.values())[:1]
     raise BundleError(f"{path}: LiteRT cannot load it: {'; '.join(reasons)}")
 
 
-def _load(path: str, delegate: str, threads: int) -> Interpreter:
-    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if delegate == "cpu" else OpResolverType.AUTO
-    external = [load_delegate(EXTERNAL[delegate])] if delegate in EXTERNAL else None
+class _RefusedError(Exception):
+    """A delegate cannot be had, or has nothing to do."""
+
+
+def _load(path: str, delegate: Delegate, threads: int) -> Interpreter:
+    """A model on a delegate. Raises _RefusedError, ValueError and RuntimeError."""
+    external = None if delegate.name in OWN else [_external(delegate)]
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if delegate.name == "cpu" else OpResolverType.AUTO
     interpreter = Interpreter(path, num_threads=threads, experimental_op_resolver_type=resolver, experimental_delegates=external)
+    if external and not _delegated(interpreter):  # before XNNPACK gets what is left, when tensors are allocated
+        raise _RefusedError(TAKES_NOTHING)
     interpreter.allocate_tensors()
     return interpreter
+
+
+def _external(delegate: Delegate) -> Any:
+    library = delegate.library or EXTERNAL.get(delegate.name)
+    if library is None:
+        raise _RefusedError(f"LiteRT has no such delegate, only {', '.join((*OWN, *EXTERNAL))}; for another, name its library")
+    try:
+        return load_delegate(library, dict(delegate.options))
+    except OSError as error:
+        raise _RefusedError(f"{library}: {_line(error)}") from None
+    except AttributeError:
+        raise _RefusedError(f"{library} is no LiteRT delegate: it has no tflite_plugin_create_delegate") from None
+    except ValueError as error:  # "Failed to load delegate from LIBRARY", and in further lines what it says itself
+        said = " ".join(str(error).partition("\n")[2].split())
+        raise _RefusedError(f"{library} refuses{f': {said}' if said else ''}") from None
 
 
 def _delegated(interpreter: Interpreter) -> bool:

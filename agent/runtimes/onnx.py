@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from agent.core.types import TensorSpec
 from agent.errors import BundleError
-from agent.runtimes import ModelReport, RuntimeOptions
+from agent.runtimes import ModelReport, RuntimeOptions, default_delegates
 
 DTYPES = {
     "tensor(float)": "float32",
@@ -37,12 +37,13 @@ class OnnxRuntime:
     """An ONNX model. Delegates are execution providers by their short names: cpu, cuda, tensorrt, openvino, …"""
 
     def __init__(self, path: str, options: RuntimeOptions) -> None:
-        available = {name.removesuffix("ExecutionProvider").lower(): name for name in onnxruntime.get_available_providers()}
-        wanted = options.delegates or ("cpu",)
-        providers = [available[name] for name in wanted if name in available]
-        refused = {name: f"this onnxruntime has only {', '.join(available)}" for name in wanted if name not in available}
+        available = {short_name(name): name for name in onnxruntime.get_available_providers()}
+        wanted = options.delegates or default_delegates("onnxruntime")
+        providers = [(available[one.name], dict(one.options)) for one in wanted if one.name in available]
+        refused = {one.name: f"this onnxruntime has only {', '.join(available)}" for one in wanted if one.name not in available}
         if not providers:
-            raise BundleError(f"{path}: none of the delegates {', '.join(wanted)} can be had: add cpu to them")
+            names = ", ".join(one.name for one in wanted)
+            raise BundleError(f"{path}: none of the delegates {names} can be had: this onnxruntime has only {', '.join(available)}")
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
@@ -53,16 +54,14 @@ class OnnxRuntime:
         except Exception as error:  # noqa: BLE001  onnxruntime's exceptions share no base but this one
             raise BundleError(f"{path}: onnxruntime cannot load it: {_line(error)}") from None
         active = self._session.get_providers()
-        refused |= {
-            name: "onnxruntime left it out without a word" for name in wanted if name in available and available[name] not in active
-        }
+        refused |= {short_name(name): "onnxruntime left it out without a word" for name, _ in providers if name not in active}
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._inputs = [tensor.name for tensor in inputs]
         self._outputs = [tensor.name for tensor in outputs]
         self.report = ModelReport(
             inputs=tuple(_spec(path, tensor) for tensor in inputs),
             outputs=tuple(_spec(path, tensor) for tensor in outputs),
-            delegate=active[0].removesuffix("ExecutionProvider").lower(),
+            delegate=short_name(active[0]),
             refused=refused,
             metadata=dict(self._session.get_modelmeta().custom_metadata_map),
         )
@@ -75,6 +74,11 @@ class OnnxRuntime:
     def close(self) -> None:
         """Free the session."""
         del self._session
+
+
+def short_name(provider: str) -> str:
+    """The name of a provider in configs: cuda for CUDAExecutionProvider."""
+    return provider.removesuffix("ExecutionProvider").lower()
 
 
 def _spec(path: str, tensor: Any) -> TensorSpec:

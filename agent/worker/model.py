@@ -1,53 +1,32 @@
 """The agent's side of a model worker: keeps one running, hands out input slots, takes requests, delivers checked predictions."""
 
 import logging
-import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from agent.backoff import Backoff
 from agent.core.spec import ModelSpec, Thresholds
 from agent.core.types import Prediction
 from agent.errors import AgentError, BundleError, WorkerError
-from agent.runtimes import ModelReport, RuntimeOptions
-from agent.worker import protocol
-from agent.worker.process import WorkerProcess
-from agent.worker.protocol import Fault, Infer, Inferred, Load, Loaded, Prepare, Ready, Slots, TensorView
-from agent.worker.replies import check_prediction, output_bytes
-from agent.worker.slots import ALIGNMENT, SharedSlots
+from agent.runtimes import ModelReport
+from agent.worker.chain import ChainPolicy, DelegateChain
+from agent.worker.protocol import Infer, Inferred, TensorView
+from agent.worker.replies import check_prediction
 from agent.worker.spawner import Spawner
+from agent.worker.starting import InputSlot, ModelPlan, Process, Rung, Serving, Start, Trial, unwrap
 
 log = logging.getLogger(__name__)
 
-LOAD_S = 120.0  # a large model from a slow card, compiled for an accelerator
-LEAST_DEADLINE_S = 1.0
-DEADLINE_P99S = 5.0
 BACKOFF_FIRST_S, BACKOFF_CAP_S = 0.1, 2.0
 CLEAN_S = 60.0  # a worker that has lived so long starts the backoff over
 CLOSING_LOOK_S = 0.1
+CHANGING_LOOK_S = 0.005  # while a better worker is on its way, for which frames should not wait longer than need be
 
 State = Literal["loading", "running", "restarting", "failed", "stopped"]
-Process = WorkerProcess[protocol.FromModelWorker]
-Answer = TypeVar("Answer", Loaded, Ready, Inferred)
-_decoder = msgspec.msgpack.Decoder(protocol.FromModelWorker)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """What to load. runtime: "module:Class"."""
-
-    path: str
-    runtime: str
-    options: RuntimeOptions
-    memory_limit_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,73 +39,32 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InputSlot:
-    """A slot to write a model's input into; the writer's until it is submitted or given back. output: where large answers come."""
-
-    index: int
-    input: NDArray[Any]
-    output: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Request:
     message: Infer
     slot: InputSlot
     done: Callable[[Outcome], None]
 
 
-def start_process(spawner: Spawner, name: str, file: ModelFile) -> Process:
-    """A model worker that has nothing loaded yet."""
-    return Process(spawner, "agent.worker.model_child", name, _decoder, file.memory_limit_bytes)
-
-
-def load_model(process: Process, file: ModelFile) -> ModelReport:
-    """Load a model in a worker. BundleError where the file is at fault, WorkerError where the worker fails."""
-    process.send(Load(0, file.runtime, file.path, file.options))
-    return _wait(process, Loaded, f"loading {file.path}").report
-
-
-def _wait(process: Process, kind: type[Answer], doing: str) -> Answer:
-    message = process.receive(time.monotonic_ns() + int(LOAD_S * 1e9))
-    if message is None:
-        raise WorkerError(f"{process.name}: no answer within {LOAD_S:.0f} s while {doing}", "deadline")
-    return _unwrap(process, message, kind)
-
-
-def _unwrap(process: Process, message: protocol.FromModelWorker, kind: type[Answer]) -> Answer:
-    """The message, if it is of a kind; what a Fault says otherwise."""
-    if isinstance(message, kind):
-        return message
-    if not isinstance(message, Fault):
-        raise WorkerError(f"{process.name}: the worker sent {type(message).__name__} for {kind.__name__}", "protocol")
-    if message.rejected:
-        raise BundleError(message.message)
-    raise WorkerError(f"{process.name}: the worker failed: {message.message}", "crashed")
-
-
-def _input_bytes(spec: ModelSpec) -> int:
-    """What a model's input takes of a slot."""
-    return math.ceil(math.prod(spec.tensor.shape) * np.dtype(spec.tensor.dtype).itemsize / ALIGNMENT) * ALIGNMENT
-
-
 class ModelWorker:
     """A model slot's worker: one thread starts it, reads its answers, and starts another when it fails, until `close`.
 
-    Requests are answered in the order in which they were submitted, each by one call of its `done` on that thread.
+    Requests are answered in the order in which they were submitted, each by one call of its `done` on that thread. Where on the
+    chain of variants and delegates it runs, `DelegateChain` decides. The way up is tried beside the worker that serves; the better
+    one takes over between two requests.
     """
 
     def __init__(
         self,
         name: str,
-        file: ModelFile,
-        resolve: Callable[[ModelReport], ModelSpec],
+        plan: ModelPlan,
         slots: int,
         spawner: Spawner,
         on_change: Callable[["ModelWorker"], None] = lambda _worker: None,
         *,
         restart: bool = True,
+        policy: ChainPolicy | None = None,
     ) -> None:
-        """resolve: decides the model's spec from what the runtime reports. on_change: called after each change of `state`.
+        """on_change: called after each change of `state`, and where another rung of the chain serves.
 
         restart: False gives up on the first failure, for commands that do one thing and end.
         """
@@ -134,44 +72,56 @@ class ModelWorker:
         self.state: State = "loading"
         self.failure: AgentError | None = None  # the last, while it is not running
         self.restarts = 0
-        self.report: ModelReport | None = None
-        self._file = file
-        self._resolve = resolve
+        self.rungs = plan.rungs()
+        self.rung = 0  # what serves, or did last, of `rungs`
+        self._plan = plan
         self._count = slots
         self._spawner = spawner
         self._on_change = on_change
         self._restart = restart
+        self._chain = DelegateChain(len(self.rungs), policy or ChainPolicy())
         self._changed = threading.Condition()  # guards what follows
         self._closing = threading.Event()
         self._given_up: AgentError | None = None
         self._ended = False  # no worker will come any more
-        self._process: Process | None = None  # the worker, from its start
+        self._start = Start(spawner, name, plan)
+        self._serving: Serving | None = None  # what serves, or did last
         self._ready = False  # whether it takes requests
-        self._spec: ModelSpec | None = None
-        self._slots: SharedSlots | None = None
+        self._trial: Trial | None = None  # of the way up
         self._free: deque[InputSlot] = deque()
         self._pending: deque[_Request] = deque()
         self._next_id = 0
         self._head_since_ns = 0
-        self._deadline_ns = 0
         self._backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_CAP_S, at_once=True)
         self._thread = threading.Thread(target=self._run, name=f"model/{name}")
 
     @property
-    def delegates(self) -> tuple[str, ...]:
-        """Asked for, best first."""
-        return self._file.options.delegates
+    def report(self) -> ModelReport | None:
+        """What the runtime says of the model that serves, or did last; None before one has first been loaded."""
+        serving = self._serving
+        return serving.loaded.report if serving else None
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Delegates that could not be had, and why."""
+        serving = self._serving
+        return serving.loaded.refused if serving else {}
+
+    @property
+    def fallen(self) -> tuple[Rung, ...]:
+        """The rungs that strikes have made it leave, best first."""
+        return self.rungs[: self._chain.first]
 
     @property
     def known_spec(self) -> ModelSpec | None:
         """The model's spec, None before it has first been loaded."""
-        return self._spec
+        serving = self._serving
+        return serving.pool.spec if serving else None
 
     @property
     def pid(self) -> int | None:
         """Of the worker, if there is one."""
-        process = self._process
-        return process.pid if process else None
+        return self._start.pid
 
     def start(self) -> None:
         """Begin to load."""
@@ -180,51 +130,51 @@ class ModelWorker:
     def spec(self, timeout_s: float) -> ModelSpec | None:
         """The model's spec as soon as it is known; None after the timeout, or closed. AgentError where the worker has given up."""
         with self._changed:
-            self._changed.wait_for(lambda: self._spec or self._given_up or self._closing.is_set(), timeout_s)
+            self._changed.wait_for(lambda: self._serving or self._given_up or self._closing.is_set(), timeout_s)
             if self._given_up:
                 raise self._given_up
-            return self._spec
+            return self.known_spec
 
     def acquire(self, timeout_s: float) -> InputSlot | None:
         """A slot to write into, once the worker runs and one is free; None after the timeout. AgentError where it has given up."""
         with self._changed:
-            self._changed.wait_for(lambda: (self._ready and self._free) or self._given_up or self._closing.is_set(), timeout_s)
+            self._changed.wait_for(lambda: self._can_give() or self._given_up or self._closing.is_set(), timeout_s)
             if self._given_up:
                 raise self._given_up
-            return self._free.popleft() if self._ready and self._free else None
+            return self._free.popleft() if self._can_give() else None
 
     def give_back(self, slot: InputSlot) -> None:
         """Return an acquired slot that will not be submitted."""
         with self._changed:
-            self._free.append(slot)
+            self._put_back(slot)
             self._changed.notify_all()
 
     def submit(self, slot: InputSlot, thresholds: Thresholds, done: Callable[[Outcome], None]) -> None:
-        """Run the model on an acquired slot. A request made while the worker restarts is for the new one."""
+        """Run the model on an acquired slot. A request made while it restarts is for the new worker, if its spec is the same."""
         with self._changed:
             self._next_id += 1
             view = TensorView(0, slot.input.dtype.name, slot.input.shape)
             request = _Request(Infer(self._next_id, 0, slot.index, [[view]], thresholds), slot, done)
             if not self._pending:
                 self._head_since_ns = time.monotonic_ns()
-            self._pending.append(request)
-            if self._ready and self._process:
-                self._send(self._process, request)
-            over = self._ended
+            over = self._ended or slot.spec is not self.known_spec
+            if not over:
+                self._pending.append(request)
+                if self._ready and self._serving:
+                    self._send(self._serving.loaded.process, request)
         if over:
-            self._fail_pending()
+            self._fail([request])
 
     def close(self) -> None:
         """End the worker, whatever it is doing; what is under way comes to nothing."""
         with self._changed:
             self._closing.set()
-            if self._process:
-                self._process.kill()
+            self._start.cancel()
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
-        if self._slots is not None:
-            self._slots.close()
+        if self._serving is not None:
+            self._serving.pool.shared.close()
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -235,9 +185,13 @@ class ModelWorker:
                 if self._closing.is_set():
                     break
                 # A model that has run before is restarted for ever: its disk may be in trouble, or its file half-copied.
-                if not self._restart or (isinstance(error, BundleError) and self._spec is None):
+                if not self._restart or (isinstance(error, BundleError) and self._serving is None):
                     self._give_up(error)
                     return
+                if isinstance(error, BundleError):
+                    self._chain.start_over()
+                else:
+                    self._chain.struck(time.monotonic())
                 if time.monotonic() - started > CLEAN_S:
                     self._backoff.reset()
                 self.restarts += 1
@@ -249,75 +203,101 @@ class ModelWorker:
         self._set_state("stopped")
 
     def _live_once(self) -> None:
-        """One worker, from its start to its end."""
-        process = start_process(self._spawner, self.name, self._file)
+        """Workers that take over from one another, from the first one's start to the last one's end."""
         try:
-            with self._changed:
-                self._process = process
-            if self._closing.is_set():  # before there was a process for `close` to kill
-                return
-            self.report = load_model(process, self._file)
-            self._warm_up(process, self.report)
-            self._serve(process)
+            first = self._chain.first
+            serving = self._start.serve(self.rungs[first:], self._count, self._serving.pool if self._serving else None)
+            rung = first + serving.loaded.rung
+            try:
+                while True:
+                    self._take_over(serving, rung)
+                    better = self._serve(serving)
+                    if better is None:
+                        return
+                    serving.loaded.process.end()
+                    serving, rung = better, better.loaded.rung
+                    self._chain.start_over()
+            finally:
+                self._abandon(serving.loaded.process)
         finally:
-            self._abandon(process)
+            with self._changed:
+                self._start = Start(self._spawner, self.name, self._plan)
 
-    def _warm_up(self, process: Process, report: ModelReport) -> None:
-        """Settle the spec and the slots, the first time, and warm the worker up; then it serves."""
-        spec = self._spec or self._resolve(report)
-        slots = self._slots or self._make_slots(spec)
-        announced = Slots(0, slots.count, slots.slot_bytes)
-        inputs = [TensorView(0, spec.tensor.dtype, spec.tensor.shape)]
-        output = _input_bytes(spec)
-        process.send(Prepare(0, spec.head, spec.input.size, len(spec.labels), inputs, output, announced), slots.descriptor)
-        ready = _wait(process, Ready, "warming up")
-        self._deadline_ns = int(max(LEAST_DEADLINE_S, DEADLINE_P99S * ready.p99_ms / 1000) * 1e9)
+    def _take_over(self, serving: Serving, rung: int) -> None:
+        """From now on requests are for this worker."""
+        old = self._serving
         with self._changed:
-            self._spec, self._ready = spec, True
+            self.rung, self._serving = rung, serving
+            self._chain.serves(rung, time.monotonic())
+            if old is None or old.pool is not serving.pool:
+                self._free = deque(serving.pool.slots)
+            stale = [request for request in self._pending if request.slot.spec is not serving.pool.spec]
+            self._pending = deque(request for request in self._pending if request.slot.spec is serving.pool.spec)
+            self._ready = True
             self._head_since_ns = time.monotonic_ns()
             for request in self._pending:
-                self._send(process, request)
+                self._send(serving.loaded.process, request)
             self._changed.notify_all()
+        self._fail(stale)
+        if old is not None and old.pool is not serving.pool:
+            old.pool.shared.close()
         self._set_state("running")
 
-    def _make_slots(self, spec: ModelSpec) -> SharedSlots:
-        shape, dtype = spec.tensor.shape, spec.tensor.dtype
-        offset, room = _input_bytes(spec), output_bytes(spec)
-        slots = self._slots = SharedSlots.create(self.name, self._count, offset + room)
-        self._free.extend(
-            InputSlot(i, slots.array(i, shape, dtype), slots.array(i, (room,), offset=offset)) for i in range(self._count)
-        )
-        return slots
-
-    def _serve(self, process: Process) -> None:
-        """Deliver answers until `close`."""
+    def _serve(self, serving: Serving) -> Serving | None:
+        """Deliver answers until `close`, or until a better worker is there and every slot is back: returns the better one."""
+        process = serving.loaded.process
         while not self._closing.is_set():
             with self._changed:
-                due_ns = self._head_since_ns + self._deadline_ns if self._pending else None
-            look_ns = time.monotonic_ns() + int(CLOSING_LOOK_S * 1e9)
+                better = self._better(serving)
+                if better is not None and self._trial is not None and len(self._free) == self._count:
+                    self._start, self._trial, self._ready = self._trial.start, None, False
+                    return better
+                due_ns = self._head_since_ns + serving.deadline_ns if self._pending else None
+            look_ns = time.monotonic_ns() + int((CHANGING_LOOK_S if self._trial else CLOSING_LOOK_S) * 1e9)
             message = process.receive(look_ns if due_ns is None else min(look_ns, due_ns))
             if message is not None:
-                self._deliver(_unwrap(process, message, Inferred))
+                self._deliver(serving, unwrap(process, message, Inferred))
             elif due_ns is not None and time.monotonic_ns() >= due_ns:
-                raise WorkerError(f"{self.name}: no answer within {self._deadline_ns / 1e9:.1f} s", "deadline")
+                raise WorkerError(f"{self.name}: no answer within {serving.deadline_ns / 1e9:.1f} s", "deadline")
+        return None
 
-    def _deliver(self, answer: Inferred) -> None:
+    def _better(self, serving: Serving) -> Serving | None:
+        """Try the way up when it is due; what that has brought."""
+        now = time.monotonic()
+        if self._trial is None:
+            if self._restart and self._chain.due_up(now):
+                start = Start(self._spawner, self.name, self._plan)
+                self._trial = Trial(start, self.rungs[: self.rung], serving.pool)
+            return None
+        if self._trial.done.is_set() and self._trial.serving is None:
+            self._trial = None
+            self._chain.tried_up(now)
+        return self._trial.serving if self._trial else None
+
+    def _deliver(self, serving: Serving, answer: Inferred) -> None:
         with self._changed:
             if not self._pending or self._pending[0].message.id != answer.id:
                 raise WorkerError(f"{self.name}: the worker answered a request that is not the next", "protocol")
             request = self._pending[0]
-        assert self._spec is not None  # noqa: S101  it serves
         try:
             (arrays,) = answer.items
-            prediction = check_prediction(arrays, self._spec, request.message.thresholds, request.slot.output)
+            prediction = check_prediction(arrays, serving.pool.spec, request.message.thresholds, request.slot.output)
         except ValueError as error:
             raise WorkerError(f"{self.name}: the worker's answer is wrong: {error}", "protocol") from None
         with self._changed:
             self._pending.popleft()
             self._head_since_ns = time.monotonic_ns()
-            self._free.append(request.slot)
+            self._put_back(request.slot)
             self._changed.notify_all()
         request.done(Outcome(prediction, answer.inference_ms, answer.postprocess_ms))
+
+    def _can_give(self) -> bool:
+        """Whether a slot may be taken: not while all are to come back, before a better worker takes over."""
+        return self._ready and bool(self._free) and not (self._trial and self._trial.serving)
+
+    def _put_back(self, slot: InputSlot) -> None:
+        if slot.spec is self.known_spec:
+            self._free.append(slot)
 
     def _send(self, process: Process, request: _Request) -> None:
         try:
@@ -326,20 +306,28 @@ class ModelWorker:
             log.debug("%s; the thread that reads will see it too", error)
 
     def _abandon(self, process: Process) -> None:
-        """End a process and what was under way in it."""
+        """End a process and what was under way in it, and beside it."""
         with self._changed:
-            self._process, self._ready = None, False
+            self._ready = False
+            trial, self._trial = self._trial, None
         process.end()
         self._fail_pending()
+        if trial:
+            trial.cancel()
 
     def _fail_pending(self) -> None:
         """What is under way comes to nothing."""
         with self._changed:
             failed = list(self._pending)
             self._pending.clear()
-            self._free.extend(request.slot for request in failed)
+        self._fail(failed)
+
+    def _fail(self, requests: list[_Request]) -> None:
+        with self._changed:
+            for request in requests:
+                self._put_back(request.slot)
             self._changed.notify_all()
-        for request in failed:
+        for request in requests:
             request.done(Outcome(None))
 
     def _pause(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,33 @@ import pytest
 
 from agent.errors import BundleError
 from agent.loading import load_class
-from agent.runtimes import RUNTIMES, Runtime, RuntimeOptions
+from agent.runtimes import RUNTIMES, Delegate, Runtime, RuntimeOptions
 from tests.faulty_runtime import FaultyRuntime
-from tests.models import faded, write_onnx, write_tflite
+from tests.models import SCORES, SCORES_TFLITE, faded, write_onnx, write_openvino
 
-SCORES = [0.0, 0.25, 0.75]
 # LiteRT's Delegate complains in its destructor when its library is not there.
 DELEGATE_COMPLAINS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+OUTPUT = faded("scores", np.array([SCORES], np.float32))
+MODELS: dict[str, Callable[[Path], Path]] = {
+    "litert": lambda _folder: SCORES_TFLITE,
+    "onnxruntime": lambda folder: write_onnx(folder / "m.onnx", [OUTPUT]),
+    "openvino": lambda folder: write_openvino(folder / "m.xml", [OUTPUT]),
+}
+
+
+def runtime(name: str) -> Callable[[str, RuntimeOptions], Runtime]:
+    """A runtime of RUNTIMES."""
+    if name == "openvino" and find_spec("openvino") is None:  # which importing it would tell its makers
+        pytest.skip("OpenVINO is not installed")
+    made: Callable[[str, RuntimeOptions], Runtime] = load_class(RUNTIMES[name])
+    return made
+
+
+def named(*names: str) -> RuntimeOptions:
+    """Delegates without options."""
+    return RuntimeOptions(delegates=tuple(Delegate(name) for name in names))
 
 
 @dataclass(frozen=True)
@@ -28,47 +49,41 @@ class Case:
     white: float
 
 
-@pytest.fixture(params=["litert", "onnxruntime", "fake"])
+@pytest.fixture(params=["litert", "onnxruntime", "openvino", "fake"])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    output = faded("scores", np.array([SCORES], np.float32))
-    match request.param:
-        case "litert":
-            return Case(load_class(RUNTIMES["litert"]), write_tflite(tmp_path / "m.tflite", [output]), tuple(SCORES), 1.0)
-        case "onnxruntime":
-            return Case(load_class(RUNTIMES["onnxruntime"]), write_onnx(tmp_path / "m.onnx", [output]), tuple(SCORES), 1.0)
-        case _:
-            return Case(FaultyRuntime, tmp_path / "fake", (0.0, 1.0, 0.0, 0.0), 0.0)
+    if request.param == "fake":
+        return Case(FaultyRuntime, tmp_path / "fake", (0.0, 1.0, 0.0, 0.0), 0.0)
+    return Case(runtime(request.param), MODELS[request.param](tmp_path), SCORES, 1.0)
 
 
 def test_it_reports_its_tensors_and_runs(case: Case) -> None:
-    runtime = case.load(str(case.model), RuntimeOptions())
-    (tensor,) = runtime.report.inputs
+    loaded = case.load(str(case.model), RuntimeOptions())
+    (tensor,) = loaded.report.inputs
     assert len(tensor.shape) == 4
     picture = np.full(tensor.shape, case.white, tensor.dtype)
-    (scores,) = runtime.run([picture])
-    (output,) = runtime.report.outputs
+    (scores,) = loaded.run([picture])
+    (output,) = loaded.report.outputs
     assert scores.shape == output.shape
     assert scores.dtype.name == output.dtype
     np.testing.assert_allclose(scores[0], case.outputs, atol=1e-6)
-    assert runtime.report.refused == {}
-    runtime.close()
+    assert loaded.report.refused == {}
+    loaded.close()
 
 
 def test_outputs_outlive_the_next_run(case: Case) -> None:
-    runtime = case.load(str(case.model), RuntimeOptions())
-    (tensor,) = runtime.report.inputs
-    (first,) = runtime.run([np.full(tensor.shape, case.white, tensor.dtype)])
+    loaded = case.load(str(case.model), RuntimeOptions())
+    (tensor,) = loaded.report.inputs
+    (first,) = loaded.run([np.full(tensor.shape, case.white, tensor.dtype)])
     before = first.copy()
     for _ in range(3):
-        runtime.run([np.zeros(tensor.shape, tensor.dtype)])
+        loaded.run([np.zeros(tensor.shape, tensor.dtype)])
     np.testing.assert_array_equal(first, before)
-    runtime.close()
+    loaded.close()
 
 
-@pytest.fixture(params=["litert", "onnxruntime"])
+@pytest.fixture(params=["litert", "onnxruntime", "openvino"])
 def real(request: pytest.FixtureRequest) -> Callable[[str, RuntimeOptions], Runtime]:
-    runtime: Callable[[str, RuntimeOptions], Runtime] = load_class(RUNTIMES[request.param])
-    return runtime
+    return runtime(request.param)
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x1c\0\0\0TFL3" + b"\xff" * 64, b"\x08\x08" + b"\xff" * 64])
@@ -84,32 +99,40 @@ def test_what_is_no_model_is_refused_in_one_line(
 
 
 @DELEGATE_COMPLAINS
-def test_a_delegate_that_cannot_be_had_is_told(tmp_path: Path) -> None:
-    output = faded("scores", np.array([SCORES], np.float32))
-    onnx, tflite = write_onnx(tmp_path / "m.onnx", [output]), write_tflite(tmp_path / "m.tflite", [output])
-    for name, path, wanted, active in (
-        ("onnxruntime", onnx, ("tensorrt", "cuda", "cpu"), "cpu"),
-        ("litert", tflite, ("edgetpu", "nonsense", "cpu"), "cpu"),
-    ):
-        runtime = load_class(RUNTIMES[name])(str(path), RuntimeOptions(delegates=wanted))
-        assert runtime.report.delegate == active
-        assert list(runtime.report.refused) == list(wanted[:2])
-        assert all(why and "\n" not in why for why in runtime.report.refused.values())
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("onnxruntime", ("tensorrt", "cuda", "cpu")),
+        ("litert", ("edgetpu", "nonsense", "cpu")),
+        ("openvino", ("npu", "nonsense", "cpu")),
+    ],
+)
+def test_a_delegate_that_cannot_be_had_is_told(name: str, wanted: tuple[str, ...], tmp_path: Path) -> None:
+    loaded = runtime(name)(str(MODELS[name](tmp_path)), named(*wanted))
+    assert loaded.report.delegate == "cpu"
+    assert list(loaded.report.refused) == list(wanted[:2])
+    assert all(why and "\n" not in why for why in loaded.report.refused.values())
 
 
 @DELEGATE_COMPLAINS
-def test_no_delegate_at_all_is_an_error(tmp_path: Path) -> None:
-    output = faded("scores", np.array([SCORES], np.float32))
-    with pytest.raises(BundleError, match="none of the delegates cuda"):
-        load_class(RUNTIMES["onnxruntime"])(str(write_onnx(tmp_path / "m.onnx", [output])), RuntimeOptions(delegates=("cuda",)))
-    with pytest.raises(BundleError, match="edgetpu: libedgetpu"):
-        load_class(RUNTIMES["litert"])(str(write_tflite(tmp_path / "m.tflite", [output])), RuntimeOptions(delegates=("edgetpu",)))
+@pytest.mark.parametrize(
+    ("name", "wanted", "says"),
+    [
+        ("onnxruntime", "cuda", "none of the delegates cuda can be had: this onnxruntime has only .*cpu"),
+        ("litert", "edgetpu", "edgetpu: libedgetpu"),
+        ("litert", "nonsense", "only xnnpack, cpu, edgetpu; for another, name its library"),
+        ("openvino", "npu", "npu: this OpenVINO has only cpu"),
+    ],
+)
+def test_no_delegate_at_all_is_an_error(name: str, wanted: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=says):
+        runtime(name)(str(MODELS[name](tmp_path)), named(wanted))
 
 
 @pytest.mark.parametrize("level", ["none", "basic", "extended", "all"])
 def test_graph_optimization_and_threads_are_settings(level: str, case: Case) -> None:
-    runtime = case.load(str(case.model), RuntimeOptions(threads=2, graph_optimization=level))
-    (tensor,) = runtime.report.inputs
-    (scores,) = runtime.run([np.full(tensor.shape, case.white, tensor.dtype)])
+    loaded = case.load(str(case.model), RuntimeOptions(threads=2, graph_optimization=level))
+    (tensor,) = loaded.report.inputs
+    (scores,) = loaded.run([np.full(tensor.shape, case.white, tensor.dtype)])
     np.testing.assert_allclose(scores[0], case.outputs, atol=1e-6)
-    runtime.close()
+    loaded.close()

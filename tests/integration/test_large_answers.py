@@ -10,14 +10,15 @@ import pytest
 from agent.core.spec import HeadSpec, InputSpec, ModelSpec, Task, Thresholds
 from agent.core.types import Poses, Prediction, Segments
 from agent.errors import BundleError
-from agent.runtimes import ModelReport, RuntimeOptions
-from agent.worker.model import ModelFile, ModelWorker, Outcome
+from agent.runtimes import Delegate, ModelReport
+from agent.worker.model import ModelWorker, Outcome
 from agent.worker.spawner import Spawner
+from agent.worker.starting import ModelPlan, Variant
 from tests.large_runtime import PEOPLE, SIDE
 
 TASKS: dict[str, Task] = {"segment": "segment", "yolo_pose": "keypoints"}
 THRESHOLDS = Thresholds(score=0.2, iou=None, max_detections=PEOPLE)
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 @contextmanager
@@ -26,8 +27,9 @@ def worker(path: str, head: str) -> Iterator[ModelWorker]:
         picture = InputSpec((SIDE, SIDE), resize="stretch")
         return ModelSpec("m", "1.0.0", "0" * 64, TASKS[head], (), picture, report.inputs[0], HeadSpec(head), THRESHOLDS)
 
-    file = ModelFile(path, "tests.large_runtime:LargeRuntime", RuntimeOptions(), 300 << 20)
-    with closing(Spawner()) as spawner, closing(ModelWorker("large", file, resolve, 2, spawner, restart=False)) as made:
+    variant = Variant("", path, "tests.large_runtime:LargeRuntime", resolve, (Delegate("cpu"),))
+    plan = ModelPlan("large", (variant,), {}, 1, "all", 300 << 20)
+    with closing(Spawner()) as spawner, closing(ModelWorker("large", plan, 2, spawner, restart=False)) as made:
         made.start()
         yield made
 

@@ -1,5 +1,6 @@
 """A real worker process with a runtime that fails in every way a native library can."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -34,7 +35,8 @@ def worker(spawner: Spawner) -> Iterator[ModelWorker]:
 
 
 def footprint() -> tuple[int, int]:
-    """Descriptors and child processes of this process."""
+    """Descriptors and child processes of this process, without what other tests have left to be collected."""
+    gc.collect()
     return open_descriptors(), len(children(os.getpid()))
 
 

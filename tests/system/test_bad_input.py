@@ -150,7 +150,7 @@ ROWS = {
     "empty model": model("empty.onnx", 1, r"empty\.onnx: the file is empty$"),
     "truncated ONNX": model("cut-good.onnx", 1, r"cut-good\.onnx: an ONNX model that is cut off at \d+ bytes; copy or download it"),
     "truncated TFLite": model("cut-good.tflite", 1, r"cut-good\.tflite: LiteRT cannot load it: .*; is the file cut off\?$"),
-    "no model at all": model("noise.txt", 1, r"noise\.txt: neither a TFLite nor an ONNX model, but begins with [0-9a-f ]+$"),
+    "no model at all": model("noise.txt", 1, r"noise\.txt: no TFLite, ONNX or OpenVINO model, but begins with [0-9a-f ]+$"),
     "a folder without bundle.yaml": model(
         "hollow", 1, r"hollow: there is no bundle\.yaml in it; edge-agent model init MODEL-FILE writes one$"
     ),
@@ -173,7 +173,7 @@ ROWS = {
     "no such delegate": Row(
         [VERBS["predict"].format(name) + " --delegate tpu9" for name in ("good.onnx", "good.tflite")],
         1,
-        [r"good\.(onnx: none of the delegates tpu9 can be had|tflite: .* tpu9: the litert runtime has no such delegate)"],
+        [r"good\.(onnx: none of the delegates tpu9 can be had|tflite: .* tpu9: LiteRT has no such delegate)"],
     ),
     "names that are too long": Row(
         [
@@ -217,7 +217,7 @@ ROWS = {
         HEAD.format("good.onnx") + "head: {type: yolo, bos: xywh_pixels}\n",
         r"bundle\.yaml:4: head\.bos: unknown key; did you mean box\?$",
     ),
-    "empty bundle.yaml": bundle("", r"name: missing", r"version: missing", r"model: missing"),
+    "empty bundle.yaml": bundle("", r"name: missing", r"version: missing", r"say either model: FILE or variants"),
     "tab in bundle.yaml": bundle('name: b\n\tversion: "1.0.0"\n', r"bundle\.yaml:2:1: not YAML: .*found character '\\t'"),
     "all at once in bundle.yaml": bundle(
         "name: B!\nversion: 1.0\nmodl: good.onnx\nmodel: good.onnx\nmodel: good.onnx\ntask: anomaly\nvariants: []\n",
@@ -226,7 +226,8 @@ ROWS = {
         r'bundle\.yaml:1: name: expected a name of a-z, .*, got "B!"$',
         r'bundle\.yaml:2: version: expected a semantic version in quotes, such as "1\.0\.0", got 1\.0$',
         r"bundle\.yaml:3: modl: unknown key; did you mean model\?$",
-        r"bundle\.yaml:7: variants: not built yet in this version; say model: FILE instead$",
+        r"bundle\.yaml:7: variants: expected a list of at least 1, got a list of 0$",
+        r"bundle\.yaml:7: variants: say either model: FILE or variants",
     ),
     # --- sources
     "corrupt video": source("noise.mp4", 1, r"video noise\.mp4 cannot be decoded: moov atom not found$"),

@@ -19,8 +19,9 @@ from agent.pipeline.config import PipelineConfig
 from agent.pipeline.mailbox import Mailbox
 from agent.pipeline.pipeline import Pipeline
 from agent.pipeline.results import Origin
-from agent.worker.model import BACKOFF_CAP_S, LEAST_DEADLINE_S, ModelWorker
+from agent.worker.model import BACKOFF_CAP_S, ModelWorker
 from agent.worker.spawner import Spawner
+from agent.worker.starting import LEAST_DEADLINE_S
 from tests import faulty_runtime
 from tests.fakes import RecordingPublisher
 from tests.faulty import faulty_worker

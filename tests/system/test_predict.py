@@ -1,7 +1,11 @@
 """`predict` as people use it, on a tiny model and pictures of the test's own."""
 
 import json
+import os
+import re
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -109,3 +113,36 @@ def test_workers_import_nothing_from_the_working_directory(folder: Path) -> None
         check=False,
     )
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_openvino_runs_what_onnxruntime_runs_and_its_own(folder: Path) -> None:
+    if find_spec("openvino") is None:
+        pytest.skip("OpenVINO is not installed")
+    by_onnxruntime = edge_agent("predict", "detector.onnx", "a.png", "--labels", "labels.txt", cwd=folder).stdout
+    program = (
+        "import agent.runtimes.openvino as ours\n"
+        "ours.openvino.save_model(ours.openvino.Core().read_model('detector.onnx'), 'ir/m.xml', compress_to_fp16=False)\n"
+    )
+    (folder / "ir").mkdir()
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=folder)
+    for words in (["detector.onnx", "--runtime", "openvino"], ["ir/m.xml"]):
+        run = edge_agent("predict", *words, "a.png", "--labels", "labels.txt", cwd=folder)
+        assert run.returncode == 0, run.stderr
+        assert without_time(run.stdout) == without_time(by_onnxruntime)
+    made = edge_agent("model", "init", "ir/m.xml", "--labels", "labels.txt", "--output", "bundle", cwd=folder)
+    assert made.stdout.splitlines()[0] == "wrote bundle: bundle.yaml, labels.txt, m.bin, m.xml", made.stderr
+    assert edge_agent("predict", "bundle", "a.png", cwd=folder).returncode == 0
+
+
+def without_time(lines: str) -> str:
+    return re.sub(r"\d+\.\d ms", "", lines)
+
+
+def test_a_runtime_that_is_not_installed_is_told_in_one_line(folder: Path) -> None:
+    (folder / "hidden").mkdir()
+    (folder / "hidden" / "openvino.py").write_text("raise ImportError\n")
+    environment = os.environ | {"PYTHONPATH": f"{folder / 'hidden'}:{os.environ['PYTHONPATH']}"}
+    command = [sys.executable, "-m", "agent.cli.main", "predict", "detector.onnx", "a.png", "--runtime", "openvino"]
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr == "edge-agent: OpenVINO is not installed; install it with: pip install 'edge-agent[openvino]'\n"

@@ -16,6 +16,7 @@ from agent.config import NO_PASSWORD, ConfigFile, config_from_parts, json_schema
 from agent.errors import ConfigError
 from agent.pipeline.config import ModelConfig, PipelineConfig
 from agent.publish.config import MqttConfig, TlsConfig
+from agent.runtimes import Delegate
 from agent.sources.config import FileConfig, ImagesConfig, SourceConfig, UrlConfig, UsbConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -368,3 +369,51 @@ def test_a_password_in_place_of_the_broker_is_not_shown(tmp_path: Path) -> None:
         load_config(tmp_path / "config.yaml")
     assert "expected HOST" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("delegates", "expected"),
+    [
+        ("xnnpack", 'models.m.delegates: expected a list, got "xnnpack"'),
+        ("[{library: libvx.so}]", "models.m.delegates[0].name: missing: expected a name of a-z"),
+        ("[{name: vx, optoins: {}}]", "models.m.delegates[0].optoins: unknown key; did you mean options?"),
+        (
+            "[{name: vx, options: {device: [0]}}]",
+            "models.m.delegates[0].options.device: expected text or an integer or a number or true",
+        ),
+        ("[{name: cpu, library: libvx.so}]", "models.m.delegates[0]: cpu is LiteRT's own and takes no library"),
+        ("[{name: vx, library: lib/vx.so}]", "models.m.delegates[0].library: there is no "),
+        ("[cpu, {name: cpu}]", "models.m: delegates: cpu is there twice"),
+    ],
+)
+def test_a_wrong_delegate_is_told(tmp_path: Path, delegates: str, expected: str) -> None:
+    (error,) = delegate_problems(tmp_path, delegates)
+    assert error.removeprefix(f"{tmp_path}/config.yaml:4: ").startswith(expected)
+
+
+def test_delegates_have_options_as_text(tmp_path: Path) -> None:
+    (tmp_path / "vx.so").touch()
+    config = load_config(
+        delegate_config(tmp_path, "[edgetpu, {name: vx, library: ./vx.so, options: {device: 0, fast: true}}, cpu]")
+    )
+    assert config.models["m"].asked_delegates() == (
+        Delegate("edgetpu"),
+        Delegate("vx", str(tmp_path / "vx.so"), {"device": "0", "fast": "true"}),
+        Delegate("cpu"),
+    )
+
+
+def delegate_config(folder: Path, delegates: str) -> Path:
+    (folder / "m.tflite").touch()
+    path = folder / "config.yaml"
+    path.write_text(
+        "mqtt: localhost\nsources: {a: {type: usb, device: 0}}\npipelines: {a: {source: a, model: m}}\n"
+        f"models: {{m: {{bundle: m.tflite, delegates: {delegates}}}}}\n"
+    )
+    return path
+
+
+def delegate_problems(folder: Path, delegates: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(delegate_config(folder, delegates))
+    return str(caught.value).splitlines()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,18 @@ def test_ultralytics_in_tflite(metadata: dict[str, str]) -> None:
     assert facts.head_options == {"box": "xywh_normalized"}
     assert facts.labels == ("person", "traffic light")
     assert facts.size == (640, 480)
+
+
+def test_ultralytics_beside_an_openvino_model() -> None:
+    facts = read_facts({"metadata.yaml": yaml.safe_dump(EXPORTED), "model_info.labels": "person traffic_light"}, "openvino")
+    assert (facts.head, facts.head_options) == ("yolo", {"box": "xywh_pixels"})
+    assert facts.labels == ("person", "traffic light")
+    assert facts.size == (640, 480)
+    assert read_facts({"metadata.yaml": "{"}, "openvino") == FileFacts()
+
+
+def test_labels_that_other_tools_note_in_an_openvino_model() -> None:
+    assert read_facts({"model_info.labels": "person traffic_light"}, "openvino").labels == ("person", "traffic light")
 
 
 def test_other_tasks_of_ultralytics() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.bundles.load import Bundle, in_store, name_for, open_bundle
+from agent.bundles.load import Bundle, in_store, name_for, open_bundle, open_variants
 from agent.errors import BundleError, UsageError
 from tests.models import Found, write_onnx, write_tflite, yolo
 
@@ -76,7 +76,7 @@ def test_the_digest_follows_the_content_of_every_file_and_of_the_manifest(folder
         ("model: /etc/passwd", "bundle.yaml: /etc/passwd is not in the bundle's directory; put a copy there"),
         ("labels: link", "bundle.yaml: link is not in the bundle's directory; put a copy there"),
         ("model: .", "bundle.yaml: there is no . beside it"),
-        ("model: labels.txt", "labels.txt: neither a TFLite nor an ONNX model, but begins with 70 65 72 73 6f 6e 0a 63"),
+        ("model: labels.txt", "labels.txt: no TFLite, ONNX or OpenVINO model, but begins with 70 65 72 73 6f 6e 0a 63"),
         ("labels: m.tflite", "m.tflite: "),
         ('requires: {agent: ">=99"}', "bundle.yaml: requires.agent: it needs an edge-agent >=99, this is "),
     ],
@@ -120,3 +120,42 @@ def test_a_model_that_may_not_be_read(folder: Path) -> None:
 @pytest.mark.parametrize(("path", "name"), [("A b.onnx", "a-b"), ("___.onnx", "model"), ("é.onnx", "model"), ("x" * 90, "x" * 63)])
 def test_a_name_from_a_file(path: str, name: str) -> None:
     assert name_for(Path(path)) == name
+
+
+def test_what_a_golden_sample_expects_is_json(tmp_path: Path) -> None:
+    write_tflite(tmp_path / "m.tflite", [OUTPUT])
+    (tmp_path / "bus.jpg").touch()
+    (tmp_path / "bus.json").write_text("{")
+    (tmp_path / "bundle.yaml").write_text(
+        'name: a\nversion: "1.0.0"\nmodel: m.tflite\ngolden: [{input: bus.jpg, expect: bus.json}]\n'
+    )
+    with pytest.raises(BundleError, match=r"bundle.yaml: golden: bus.json is not JSON: Expecting property name"):
+        open_bundle(tmp_path)
+
+
+def test_a_file_may_be_named_by_a_path(tmp_path: Path) -> None:
+    write_tflite(tmp_path / "m.tflite", [OUTPUT])
+    (tmp_path / "bundle.yaml").write_text('name: a\nversion: "1.0.0"\nmodel: ./m.tflite\n')
+    assert open_bundle(tmp_path).model == tmp_path / "m.tflite"
+
+
+def test_a_bundle_of_variants_is_no_single_model(tmp_path: Path) -> None:
+    write_tflite(tmp_path / "m.tflite", [OUTPUT])
+    (tmp_path / "bundle.yaml").write_text('name: a\nversion: "1.0.0"\nvariants: [{id: x, model: m.tflite}]\n')
+    with pytest.raises(BundleError, match=r"bundle.yaml: it has variants; give the model file of one"):
+        open_bundle(tmp_path)
+    (variant,) = open_variants(tmp_path)
+    assert (variant.variant, variant.runtime, variant.model) == ("x", "litert", tmp_path / "m.tflite")
+
+
+def test_the_weights_of_an_openvino_model_belong_to_its_digest(tmp_path: Path) -> None:
+    model = tmp_path / "m.xml"
+    model.write_text('<?xml version="1.0"?>\n<net name="m" version="11">')
+    model.with_suffix(".bin").write_bytes(b"1")
+    before = open_bundle(model).digest
+    model.with_suffix(".bin").write_bytes(b"2")
+    after = open_bundle(model)
+    assert after.digest != before
+    assert after.runtime == "openvino"
+    (tmp_path / "metadata.yaml").write_text("task: detect")
+    assert open_bundle(model).digest != after.digest

@@ -74,6 +74,30 @@ def test_three_lines_are_enough(place: Path) -> None:
     assert manifest.files() == ["m.tflite"]
 
 
+VARIANTS = """
+name: people
+version: "1.0.0"
+labels: l.txt
+input: {size: [320, 320], color: bgr}
+head: {type: yolo}
+nms: {score: 0.3}
+requires: {memory_mb: 120}
+golden: [{input: bus.jpg, expect: bus.json}]
+variants:
+  - {id: a, model: a.tflite, requires: {delegate: edgetpu}}
+  - id: b
+    model: b.xml
+    labels: b.txt
+    input: {size: [640, 640]}
+    head: {type: yolox}
+    nms: {iou: 0.5}
+    golden: [{input: c.jpg, expect: c.json}]
+"""
+EITHER = "say either model: FILE or variants, a list of {id: …, model: FILE, requires: …}"
+VARIANT_HEAD = f'3: variants[0].head.type: expected one of {", ".join(HEADS)}, got "yolov8"; did you mean yolo?'
+ARCH = '3: variants[0].requires.arch: expected one of aarch64, x86_64, got "arm64"; did you mean aarch64?'
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -83,7 +107,6 @@ def test_three_lines_are_enough(place: Path) -> None:
         ("name: People", 'name: expected a name of a-z, 0-9, _ and -, beginning with a letter or digit, 63 at most, got "People"'),
         ("task: anomaly", "task: anomaly is not built yet in this version; only detect, classify, segment, keypoints are"),
         ("task: detects", 'task: expected one of classify, detect, keypoints, segment, got "detects"; did you mean detect?'),
-        ("variants: []", "variants: not built yet in this version; say model: FILE instead"),
         ("max_latency_ms: 5", "max_latency_ms: not built yet in this version; leave it out"),
         ("format: 2", "format: expected 1, got 2"),
         ("lables: l.txt", "lables: unknown key; did you mean labels?"),
@@ -111,9 +134,38 @@ def test_what_is_wrong_is_told(place: Path, line: str, expected: str) -> None:
     assert found == f"bundle.yaml:{len(kept) + 1}: {expected}"
 
 
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ("license: MIT", "1: " + EITHER),
+        ("variants: [{id: a, model: m}]\nmodel: m", "3: variants: " + EITHER),
+        ("variants: [{id: a, model: m}, {id: a, model: n}]", "3: variants[1].id: a is there twice"),
+        ("variants: []", "3: variants: expected a list of at least 1, got a list of 0"),
+        ("variants: [{id: a}]", "3: variants[0].model: missing: expected text"),
+        ("variants: [{id: a, model: m, head: {type: yolov8}}]", VARIANT_HEAD),
+        ("variants: [{id: a, model: m, requires: {arch: arm64}}]", ARCH),
+    ],
+)
+def test_either_a_model_or_variants(place: Path, models: str, expected: str) -> None:
+    assert problems(place, f'name: a\nversion: "1.0.0"\n{models}') == [f"bundle.yaml:{expected}"]
+
+
+def test_a_variant_says_what_differs(place: Path) -> None:
+    place.write_text(VARIANTS)
+    manifest, _ = read_manifest(place)
+    assert manifest.files() == ["l.txt", "bus.jpg", "bus.json", "a.tflite", "b.xml", "b.bin", "b.txt", "c.jpg", "c.json"]
+    a, b = (manifest.alone(variant) for variant in manifest.variants)
+    assert (a.model, a.labels, a.head, a.golden, a.variants) == ("a.tflite", "l.txt", {"type": "yolo"}, manifest.golden, [])
+    assert (a.requires.delegate, a.requires.memory_mb, a.input, a.nms) == ("edgetpu", 120, manifest.input, manifest.nms)
+    assert (b.labels, b.head, b.golden[0].input) == ("b.txt", {"type": "yolox"}, "c.jpg")
+    assert (b.input.size, b.input.color) == ((640, 640), "bgr")
+    assert (b.nms.score, b.nms.iou) == (0.3, 0.5)
+    jsonschema.validate(yaml.safe_load(VARIANTS), json_schema())
+
+
 def test_everything_that_is_missing_is_told(place: Path) -> None:
-    expected = [f"bundle.yaml:1: {key}: missing" for key in ("name", "version", "model")]
-    assert [line.rpartition(": expected")[0] for line in problems(place, "format: 1")] == expected
+    expected = [f"bundle.yaml:1: {key}: missing" for key in ("name", "version")]
+    assert [line.rpartition(": expected")[0] for line in problems(place, "format: 1\nmodel: m")] == expected
     assert problems(place, "- 1") == ["bundle.yaml:1: expected a map, got a list of 1"]
     assert problems(place, "a: [") == [
         "bundle.yaml:1:5: not YAML: while parsing a flow node, expected the node content, but found '<stream end>'"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent.core.nms import BLOCK, WINDOW, nms
+from agent.core.nms import BEST, BLOCK, WINDOW, nms
 
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 
@@ -43,18 +43,36 @@ def crowd(n: int, seed: int, classes: int = 3) -> Candidates:
 sizes = st.one_of(st.integers(0, 40), st.sampled_from([BLOCK, BLOCK + 1, 3 * BLOCK]))
 
 
-@given(sizes, st.integers(0, 999), st.sampled_from([0.0, 0.3, 0.45, 0.5, 1.0]), st.booleans(), st.sampled_from([1, 5, 100, 5000]))
-@settings(max_examples=150, deadline=None)
-def test_equals_the_greedy_loop(n: int, seed: int, iou: float, class_agnostic: bool, max_detections: int) -> None:
-    candidates = crowd(n, seed)
+@given(
+    sizes,
+    st.integers(0, 999),
+    st.sampled_from([1, 3, 40]),
+    st.sampled_from([0.0, 0.3, 0.45, 0.5, 1.0]),
+    st.booleans(),
+    st.sampled_from([1, 5, 100, 5000]),
+)
+@settings(max_examples=200, deadline=None)
+def test_equals_the_greedy_loop(n: int, seed: int, classes: int, iou: float, class_agnostic: bool, max_detections: int) -> None:
+    candidates = crowd(n, seed, classes)
     kept = nms(*candidates, iou, class_agnostic, max_detections)
     assert kept.dtype == np.intp
     assert kept.tolist() == greedy(candidates, iou, class_agnostic, max_detections)
 
 
-def test_equals_the_greedy_loop_over_several_windows() -> None:
-    candidates = crowd(2 * WINDOW + 10, seed=1, classes=2)
+@pytest.mark.parametrize("classes", [1, 2, 80])
+def test_equals_the_greedy_loop_over_several_windows(classes: int) -> None:
+    candidates = crowd(2 * WINDOW + 10, 1, classes)
     assert nms(*candidates, 0.45, False, 5000).tolist() == greedy(candidates, 0.45, False, 5000)
+
+
+@pytest.mark.parametrize("other", [BLOCK + 5, 300, 4 * BEST * 20 + 5])
+def test_the_best_hide_one_another_and_others_are_asked_for(other: int) -> None:
+    """Of the best, which are looked at first, too few stay."""
+    boxes, scores, class_ids = crowd(4 * BEST * 20 + 200, seed=3)
+    boxes[:other] = [0, 0, 100, 100]
+    scores[:other] = 1
+    candidates = boxes, scores, class_ids
+    assert nms(*candidates, 0.45, False, 20).tolist() == greedy(candidates, 0.45, False, 20)
 
 
 def test_no_candidates() -> None:

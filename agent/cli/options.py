@@ -1,0 +1,42 @@
+"""Options of the verbs that run a model."""
+
+import argparse
+from collections.abc import Callable
+from contextlib import suppress
+
+from agent.runtimes import RUNTIMES
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """labels, score, iou, max_detections, threads, runtime, delegate: over what the model's bundle says."""
+    parser.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
+    parser.add_argument("--score", type=_fraction, help="least score, over the bundle's")
+    parser.add_argument("--iou", type=_fraction, help="overlap above which NMS removes the weaker box, over the bundle's")
+    parser.add_argument("--max-detections", type=up_to(5000), metavar="N", help="at most so many a frame, over the bundle's")
+    add_runtime_options(parser)
+
+
+def add_runtime_options(parser: argparse.ArgumentParser) -> None:
+    """threads, runtime, delegate."""
+    parser.add_argument("--threads", type=up_to(64), metavar="N", help="of one inference")
+    parser.add_argument("--runtime", choices=tuple(RUNTIMES), help="what runs the model, where its file leaves a choice")
+    parser.add_argument("--delegate", action="append", default=[], metavar="NAME", help="best first; may be given several times")
+
+
+def up_to(most: int) -> Callable[[str], int]:
+    """A whole number from 1, as `agent.pipeline.config` takes it too."""
+
+    def number(text: str) -> int:
+        with suppress(ValueError):
+            if 1 <= int(text) <= most:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {most}, got {text}")
+
+    return number
+
+
+def _fraction(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
