@@ -104,8 +104,7 @@ def _meant(data: dict[str, Any], task: str, runtime: str) -> tuple[tuple[str, ..
     args = data.get("args")
     if task == "classify":
         return ("classify",), {}, {"resize": "crop", **SCALED}
-    if task == "pose":
-        # exports that end in their own NMS have not always been the same in this: the numbers tell
+    if task == "pose":  # exports that end in their own NMS have not always been the same in their boxes: the numbers tell
         box = None if data.get("end2end") else _xywh(runtime)
         return ("yolo_pose",), {"box": box, "kpt_shape": _kpt_shape(data.get("kpt_shape"))}, LETTERBOX
     if task != "detect":

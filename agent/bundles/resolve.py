@@ -142,7 +142,8 @@ class _Resolution:
     def _guess(self, outputs: ModelOutputs) -> str:
         told = self._facts.task
         if told is not None:
-            raise self._error("", f"its metadata says task {told}, for which there is no head")
+            taken = "of Ultralytics' models detect, classify and pose are taken, of RF-DETR's detect"
+            raise self._error("", f"its metadata says task {told}, for which there is no head; {taken}")
         heads = [head for head in HEADS if self._manifest.task in (None, load_class(HEADS[head]).task)]
         guess = guess_heads(outputs, heads)
         if not guess.heads:

@@ -9,6 +9,7 @@ from agent.loading import load_class
 COCO = 80  # classes of most detectors that come without labels
 SHADOWED = {  # heads whose tensors a rarer or a wider family could have as well
     "yolo_end2end": ("detr",),  # of two classes, in one tensor
+    "yolo_pose": ("detr",),  # of 53
     "detr": ("scores_boxes",),
     "blazeface": ("scores_boxes",),
 }

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
 from agent.core.heads.class_scores import Background, ClassScores, ScoreForm
-from agent.core.heads.scores_boxes import QUERIES, scores_and_boxes
+from agent.core.heads.scores_boxes import scores_and_boxes
 from agent.core.heads.tensors import dequantize, described, in_pixels, ranked
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections, TensorSpec
 
 DETR_QUERIES = 100
+MOST_QUERIES = 1000  # more are the cells of a grid or anchors; and queries come by the fifty
 RF_DETR = "labels"  # as roboflow/rf-detr names its logits
 
 
@@ -83,7 +84,7 @@ def _layout(outputs: ModelOutputs) -> tuple[int, int]:
     else:
         at = scores_and_boxes("detr", tensors)
     queries = tensors[at[0]].shape[1]
-    if not 0 < queries <= QUERIES or queries % 50:
+    if not 0 < queries <= MOST_QUERIES or queries % 50:
         raise ValueError(f"the detr head needs some hundred queries, such as [1, 300, classes], not {described(tensors)}")
     return at
 

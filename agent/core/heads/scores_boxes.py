@@ -14,7 +14,6 @@ from agent.core.types import Detections, TensorSpec
 
 COCO = 80
 FACE_OR_NOT = 2
-QUERIES = 1000  # at most so many boxes are a transformer's, see `agent.core.heads.detr`
 YOLO_STRIDES = (8, 16, 32)
 
 

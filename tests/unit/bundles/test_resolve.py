@@ -268,7 +268,7 @@ def test_options_that_are_wanted_are_named(bundles: Bundles) -> None:
 
 def test_tasks_that_are_not_built(bundles: Bundles) -> None:
     path = bundles.onnx(YOLO, metadata={"task": "segment", "names": "{0: 'person'}"})
-    with pytest.raises(BundleError, match=r"its metadata says task segment, for which there is no head"):
+    with pytest.raises(BundleError, match=r"its metadata says task segment, for which there is no head; of Ultralytics' models"):
         resolved(path)
 
 

@@ -76,8 +76,9 @@ def outputs(shapes: list[Shape], side: int, labels: int, names: tuple[str, ...] 
         (NANODET, 320, 0, {"nanodet": 80}),
         (PICODET, 320, 80, {"nanodet": 80}),
         # grids, classifiers
-        ([(1, 12, 12, 3)], 96, 0, {"segment": 3, "fomo": 2}),
+        ([(1, 12, 12, 3)], 96, 0, {"fomo": 2, "segment": 3}),
         ([(1, 12, 12, 3)], 96, 2, {"fomo": 2}),
+        ([(1, 12, 12, 3)], 96, 3, {"segment": 3}),
         ([(1, 20, 20, 2)], 160, 1, {"fomo": 1}),
         ([(1, 1001)], 224, 0, {"classify": 1001}),
         ([(1, 1001)], 224, 1000, {"classify": 1001}),

@@ -162,8 +162,7 @@ def test_how_many_points_there_are() -> None:
     [
         ((1, 1, 17, 3), 0, ["movenet"]),
         ((1, 6, 56), 0, ["movenet"]),
-        ((1, 300, 57), 0, ["detr", "yolo_pose"]),
-        ((1, 300, 57), 1, ["yolo_pose"]),
+        ((1, 300, 57), 0, ["yolo_pose"]),
         ((1, 56, CELLS), 0, ["yolo", "yolo_pose"]),
         ((1, 56, CELLS), 52, ["yolo"]),
         ((1, 84, CELLS), 0, ["yolo"]),
