@@ -57,4 +57,4 @@ def test_names_the_parts_on_the_belt(bundle: Bundle) -> None:
     seen = on_belt(bundle.place.parent, bundle.labels or (), range(0, 450, 15))
     assert seen.wanted > 300
     assert seen.found >= 0.95 * seen.wanted
-    assert seen.false <= 0.03 * seen.wanted
+    assert seen.false <= 0.05 * seen.wanted
