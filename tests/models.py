@@ -309,7 +309,7 @@ class _TfliteGraph:
         self._graph.operators.append(operator)
 
 
-def _cast(before: str, after: str) -> tflite.CastOptionsT:
+def _cast(before: str, after: str) -> "tflite.CastOptionsT":
     options = tflite.CastOptionsT()
     options.inDataType, options.outDataType = getattr(tflite.TensorType, before), getattr(tflite.TensorType, after)
     return options

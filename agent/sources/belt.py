@@ -124,14 +124,14 @@ def _rubber(width: int, height: int, rail: int, rng: Generator) -> NDArray[np.ui
     rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
     weave = 2.5 * np.where((rows // 2 + columns // 2) % 2, 1, -1)
     wear = cv2.GaussianBlur(rng.normal(0, 1, (height, 1)).astype(np.float32), (1, 0), sigmaX=1, sigmaY=height / 120) * 9
-    spots = np.tile(rng.normal(0, 1, (height, width)).astype(np.float32), (1, 3))  # blurred as if it went on
-    spots = cv2.GaussianBlur(spots, (0, 0), height / 40)[:, width : 2 * width] * height / 8
+    endless = np.tile(rng.normal(0, height / 8, (height, width)).astype(np.float32), (1, 3))
+    spots = cv2.GaussianBlur(endless, (0, 0), height / 40)[:, width : 2 * width]
     grain = rng.normal(0, 2, (height, width))
     joint = np.where(np.abs((columns - width // 2) + rows // 6 - height // 12) < max(1, width // 250), -16, 0)
     edge = np.minimum(rows - rail, height - rail - 1 - rows) / (height * 0.05)
     shade = 0.45 + 0.55 * np.clip(edge, 0, 1) ** 0.5
     light = (66 + weave + wear + spots + grain + joint) * shade
-    return np.clip(light[..., None] * np.array((1.0, 1.03, 0.95)), 0, 255).astype(np.uint8)
+    return _tinted(light, (1.0, 1.03, 0.95))
 
 
 def _rail(width: int, height: int, rng: Generator, *, top: bool) -> NDArray[np.uint8]:
@@ -140,17 +140,15 @@ def _rail(width: int, height: int, rng: Generator, *, top: bool) -> NDArray[np.u
     if not top:
         across = 1 - across
     profile = 105 + 75 * np.sin(np.pi * across) - 60 * (across > 0.88)
-    brushed = cv2.blur(rng.normal(0, 1, (height, width)).astype(np.float32), (max(3, width // 16), 1)) * 14
-    light = profile + brushed
-    pixels = np.clip(light[..., None] * np.array((1.0, 0.98, 0.94)), 0, 255).astype(np.uint8)
+    brushed = cv2.blur(rng.normal(0, 14, (height, width)), (max(3, width // 16), 1))
+    pixels = _tinted(profile + brushed, (1.0, 0.98, 0.94))
     radius = max(1, height // 6)
     for x in range(width // 12, width, max(1, width // 6)):
         centre = (x, height // 2)
         cv2.circle(pixels, centre, radius, (70, 68, 66), -1, cv2.LINE_AA)
         cv2.circle(pixels, centre, max(1, radius - 1), (150, 148, 143), -1, cv2.LINE_AA)
-        cv2.line(
-            pixels, (x - radius // 2, height // 2 - radius // 2), (x + radius // 2, height // 2 + radius // 2), (60, 58, 56), 1
-        )
+        slot = radius // 2
+        cv2.line(pixels, (x - slot, height // 2 - slot), (x + slot, height // 2 + slot), (60, 58, 56), 1)
     return pixels
 
 
@@ -158,4 +156,10 @@ def _lamp(width: int, height: int) -> NDArray[np.uint8]:
     """(height, width, 3), of 255: bright in the middle, less towards the corners."""
     x, y = np.linspace(-1, 1, width, dtype=np.float32)[None, :], np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     light = 255 * (1 - 0.16 * (x + 0.15) ** 2 - 0.16 * (y + 0.2) ** 2)
-    return cv2.merge([np.clip(light, 0, 255).astype(np.uint8)] * 3)
+    return _tinted(light, (1.0, 1.0, 1.0))
+
+
+def _tinted(light: NDArray[np.floating], color: tuple[float, float, float]) -> NDArray[np.uint8]:
+    """(h, w) of 0 to 255, as (h, w, 3) in a colour, BGR."""
+    tinted: NDArray[np.uint8] = np.clip(light[..., None] * np.array(color), 0, 255).astype(np.uint8)
+    return tinted

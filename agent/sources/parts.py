@@ -79,7 +79,8 @@ def _lit(height: Floats, scale: float, rng: Generator, light: tuple[float, float
     else:
         color = brightness[..., None] * (metal + rust[..., None] * (RUST - metal))
         shine *= 1 - rust
-    return np.clip(color + (150 * shine)[..., None], 0, 255)
+    lit: Floats = np.clip(color + (150 * shine)[..., None], 0, 255)
+    return lit
 
 
 def _finished(color: Floats, height: Floats, radius: float, light: tuple[float, float, float]) -> Sprite:
@@ -91,10 +92,10 @@ def _finished(color: Floats, height: Floats, radius: float, light: tuple[float, 
     away = -radius * 0.12 / light[2]
     shift = np.array(((1, 0, light[0] * away), (0, 1, light[1] * away)))
     shadow = cv2.GaussianBlur(cv2.warpAffine(opaque, shift, (n, n)), (0, 0), max(0.5, radius * 0.06))
-    keep = (1 - opaque) * (1 - 0.65 * shadow) * 255
+    keep: NDArray[np.uint8] = ((1 - opaque) * (1 - 0.65 * shadow) * 255).astype(np.uint8)
     rows, columns = np.flatnonzero((opaque > 0.5).any(axis=1)), np.flatnonzero((opaque > 0.5).any(axis=0))
     box = (columns[0] - n / 2, rows[0] - n / 2, columns[-1] + 1 - n / 2, rows[-1] + 1 - n / 2)
-    return Sprite(small.astype(np.uint8), cv2.merge([keep.astype(np.uint8)] * 3), box)
+    return Sprite(small.astype(np.uint8), np.stack([keep] * 3, axis=2), box)
 
 
 # Heights above the belt, 0 where there is no part, at (u, v): fractions of the radius, along the part and across it.
@@ -112,7 +113,8 @@ def _bolt(u: Floats, v: Floats, rng: Generator, bend: float = 0.0) -> Floats:
     shaft *= (u > neck - 0.1) & (u < 0.98 - 0.12 * (np.abs(v) / thick) ** 4) & (np.abs(v) < thick)
     facets = np.minimum(head * 0.8, (head - np.abs(v)) * 1.6 + 0.1)
     facets = np.minimum(facets, 0.25 + 1.2 * np.minimum(u + 0.98, neck - u))
-    return np.maximum(shaft, facets * ((np.abs(v) < head) & (u > -0.98) & (u < neck)))
+    height: Floats = np.maximum(shaft, facets * ((np.abs(v) < head) & (u > -0.98) & (u < neck)))
+    return height
 
 
 def _nut(u: Floats, v: Floats, rng: Generator) -> Floats:
@@ -187,7 +189,8 @@ def _rust(u: Floats, v: Floats, rng: Generator) -> Floats:
     """How rusty it is, 0 to 1, in blotches."""
     a, b, c = rng.uniform(0, 2 * math.pi, 3)
     blotches = np.sin(u * 5 + a) + np.sin(v * 6 + b) + 0.7 * np.sin((u + v) * 11 + c)
-    return np.clip(blotches * 0.6 - 0.2, 0, rng.uniform(0.2, 0.8))
+    rust: Floats = np.clip(blotches * 0.6 - 0.2, 0, rng.uniform(0.2, 0.8))
+    return rust
 
 
 _HEIGHTS: dict[PartLabel, Callable[[Floats, Floats, Generator], Floats]] = {
