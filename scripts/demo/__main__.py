@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from agent.publish.topics import Topics
 from agent.sources.belt import Belt
 from agent.sources.config import SyntheticConfig
 from scripts.demo.broker import HOST, EmbeddedBroker, choose_port
-from scripts.demo.score import Thing
+from scripts.demo.score import truth_of
 from scripts.demo.subscriber import Subscriber
 from scripts.demo.view import View, make_view, summary
 
@@ -46,7 +47,7 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-agent-demo-")))
         stack.enter_context(EmbeddedBroker(port))
-        subscriber = stack.enter_context(Subscriber(port, topic, lambda seq: things_on(belt, seq)))
+        subscriber = stack.enter_context(Subscriber(port, topic, partial(truth_of, belt)))
         agent = stack.enter_context(started(here(config, folder, port), folder))
         view = make_view(subscriber, f"listen too:  mosquitto_sub -h {HOST} -p {port} -t '{topic}'      Ctrl-C ends it")
         watch(agent, subscriber, view, args.seconds)
@@ -74,11 +75,6 @@ def _seconds(text: str) -> float:
         if float(text) > 0:
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text}")
-
-
-def things_on(belt: Belt, seq: int) -> list[Thing]:
-    """What is to be named in a frame."""
-    return [Thing(part.label, part.box) for part in belt.truth(seq)]
 
 
 def here(config: dict[str, Any], folder: Path, port: int) -> dict[str, Any]:

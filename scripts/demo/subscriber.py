@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from agent.publish.messages import DetectResult
 from scripts.demo.broker import HOST
-from scripts.demo.score import Score, Thing
+from scripts.demo.score import Score, Thing, Truth
 
 RECENT_S = 2.0  # of which the frame rate is shown
 LATENCIES = 3000  # of which percentiles are shown
@@ -34,7 +34,7 @@ class Subscriber:
     truth: what lies on the belt in the frame of a number, in pixels.
     """
 
-    def __init__(self, port: int, topic: str, truth: Callable[[int], list[Thing]]) -> None:
+    def __init__(self, port: int, topic: str, truth: Callable[[int], Truth]) -> None:
         self.score = Score()
         self.latest: DetectResult | None = None
         self.results: deque[DetectResult] = deque(maxlen=KEPT_FRAMES)

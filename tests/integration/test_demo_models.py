@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.bundles.load import Bundle, open_bundle
+from scripts.demo.score import iou
 from scripts.demo_model.evaluate import on_belt
 from scripts.demo_model.scene import LABELS
 
@@ -22,15 +23,13 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
     return open_bundle(ROOT / "models" / request.param)
 
 
-def iou(a: list[float], b: list[float]) -> float:
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    common = max(0.0, width) * max(0.0, height)
-    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
-
-
 def alike(found: dict[str, Any], expected: dict[str, Any], least_iou: float, most_apart: float) -> bool:
     same = (found["label"], found["class_id"]) == (expected["label"], expected["class_id"])
-    return same and iou(found["box"], expected["box"]) >= least_iou and abs(found["score"] - expected["score"]) <= most_apart
+    return (
+        same
+        and iou(tuple(found["box"]), tuple(expected["box"])) >= least_iou
+        and abs(found["score"] - expected["score"]) <= most_apart
+    )
 
 
 def test_is_small_and_whole(bundle: Bundle) -> None:
@@ -55,6 +54,6 @@ def test_reproduces_its_golden_samples(bundle: Bundle) -> None:
 
 def test_names_the_parts_on_the_belt(bundle: Bundle) -> None:
     seen = on_belt(bundle.place.parent, bundle.labels or (), range(0, 450, 15))
-    assert seen.wanted > 300
-    assert seen.found >= 0.95 * seen.wanted
-    assert seen.false <= 0.05 * seen.wanted
+    assert seen.in_view > 300
+    assert seen.named_pct >= 95
+    assert seen.false_alarms <= 0.05 * seen.in_view
