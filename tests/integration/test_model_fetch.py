@@ -32,6 +32,8 @@ SEEN = {
     "mobilenet-v2-224": ("cat.bmp", "Egyptian cat 0.[7-9]"),
     "ssd-mobilenet-v1": ("cat.bmp", "cat 0.7"),
     "yolox-nano": ("bus.jpg", "bus 0.[89]"),
+    "ultraface-rfb-320": ("zidane.jpg", r"face 1\.00.*face 0\.9"),
+    "deeplabv3-mobilenet-v2": ("bird_segmentation.bmp", "bird 1[67]"),
 }
 
 
