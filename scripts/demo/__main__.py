@@ -78,10 +78,12 @@ def _seconds(text: str) -> float:
 
 
 def here(config: dict[str, Any], folder: Path, port: int) -> dict[str, Any]:
-    """The demo's config with our broker, and its state in a folder that goes away."""
+    """The demo's config with our broker, its state in a folder that goes away, and a result for every frame."""
     models = {name: {**slot, "bundle": str((CONFIG.parent / slot["bundle"]).resolve())} for name, slot in config["models"].items()}
+    pipelines = {name: {**pipeline, "publish": {"empty": True}} for name, pipeline in config["pipelines"].items()}
     mqtt = {"host": HOST, "port": port, "protocol": "3.1.1"}
-    return {**config, "device": {"id": DEVICE}, "models": models, "mqtt": mqtt, "state_dir": str(folder / "state")}
+    changed = {"device": {"id": DEVICE}, "models": models, "pipelines": pipelines, "mqtt": mqtt, "state_dir": str(folder / "state")}
+    return {**config, **changed}
 
 
 @contextmanager

@@ -352,7 +352,7 @@ device: {{id: Porch!}}
 """,
         r':9: device\.id: expected a name of a-z, .*, got "Porch!"$',
         r":2: sources\.gate\.transport: expected one of tcp, udp, got \"tpc\"; did you mean tcp\?$",
-        r":3: sources\.bench\.type: expected one of file, images, usb, url, command, got \"usbb\"; did you mean usb\?$",
+        r":3: sources\.bench\.type: expected one of file, images, usb, url, command, synthetic, got \"usbb\"; did you mean usb\?$",
         r":5: models\.m\.thread: unknown key; did you mean threads\?$",
         r":5: models\.m\.allow: not built yet in this version; leave it out$",
         r":7: pipelines\.p\.score: expected a number from 0 to 1, got 7$",
