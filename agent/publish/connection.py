@@ -61,7 +61,14 @@ class Connection:
         client.on_log = self._on_log
 
     def run(self, keepalive_s: int) -> Failure | None:
-        """Connect and carry messages until the connection ends; None where `stop_at` ended it."""
+        """Connect and carry messages until the connection ends; None where `stop_at` ended it. Called once."""
+        try:
+            return self._run(keepalive_s)
+        finally:  # paho closes its other descriptors when nothing refers to it any more, and its callbacks refer to who holds it
+            client = self._client
+            client.on_connect = client.on_disconnect = client.on_publish = client.on_log = None
+
+    def _run(self, keepalive_s: int) -> Failure | None:
         try:
             self._connect(keepalive_s)
         except (OSError, UnicodeError) as error:
