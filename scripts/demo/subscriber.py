@@ -58,6 +58,8 @@ class Subscriber:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        # else paho's sockets wait for the garbage collector
+        self._client.on_connect = self._client.on_message = None
 
     @property
     def fps(self) -> float:
