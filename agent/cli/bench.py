@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.options import add_runtime_options, up_to
-from agent.errors import Reject, UsageError
+from agent.errors import OutputError, Reject, UsageError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -84,13 +84,14 @@ def run(args: argparse.Namespace) -> int:
 def _belt(path: Path) -> str:
     """A video of the synthetic belt."""
     command = [sys.executable, "-P", "-m", "agent.cli.benchmark.belt", str(path)]
-    subprocess.run(command, stderr=subprocess.DEVNULL, check=True)  # noqa: S603  ourselves
+    if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode != 0:  # noqa: S603  ourselves
+        raise OutputError(f"{path}: a video of the belt cannot be written there: is the disk full? Or say which SOURCE to run on")
     return str(path)
 
 
 def _bare(args: argparse.Namespace, model: str, pictures: str, seconds: float) -> dict[str, Any]:
     """A `Bare`. Its process is another one so that this one does not share the libraries whose memory is to be measured."""
-    job = {"model": model, "labels": args.labels, "source": pictures, "threads": args.threads}
+    job = {"model": model, "labels": args.labels, "source": pictures, "runtime": args.runtime, "threads": args.threads}
     text = json.dumps(job | {"delegates": args.delegate, "seconds": seconds})
     command = [sys.executable, "-P", "-m", "agent.cli.benchmark.bare", text]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  ourselves
@@ -106,6 +107,8 @@ def _config(args: argparse.Namespace, model: str) -> dict[str, Any]:
     slot: dict[str, Any] = {"bundle": str(Path(model).absolute()), "threads": args.threads, "delegates": args.delegate}
     if args.labels is not None:
         slot["labels"] = str(Path(args.labels).absolute())
+    if args.runtime is not None:
+        slot["runtime"] = args.runtime
     pipelines = {"main": {"source": "main", "model": "main", "publish": {"empty": True}}}
     return {"models": {"main": slot}, "pipelines": pipelines}
 

@@ -102,7 +102,8 @@ def _columns(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(5, n): x1, y1, x2, y2 and area of n boxes."""
     columns = np.empty((5, len(boxes)), np.float32)
     columns[:4] = boxes.T
-    np.multiply(columns[2] - columns[0], columns[3] - columns[1], out=columns[4])
+    sides = np.maximum(columns[2:4] - columns[:2], 0)  # a box that ends before it begins has no area
+    np.multiply(sides[0], sides[1], out=columns[4])
     return columns
 
 
@@ -123,7 +124,7 @@ def _apart(columns: NDArray[np.float32], others: NDArray[np.float32], iou: float
     np.add(a[4], b[4], out=union)
     union -= overlap
     union *= iou
-    apart: NDArray[np.bool_] = overlap <= union
+    apart: NDArray[np.bool_] = np.logical_not(overlap > union)  # also of a NaN, for the agent to notice
     return apart
 
 

@@ -25,7 +25,7 @@ from agent.loading import load_class
 from agent.pipeline.config import ModelConfig
 from agent.pipeline.models import look_at
 from agent.pipeline.streams import open_stream
-from agent.runtimes import Runtime, RuntimeOptions
+from agent.runtimes import Runtime, RuntimeName, RuntimeOptions
 from agent.sources.config import FileConfig, ImagesConfig
 from agent.worker.spawner import Spawner
 
@@ -34,11 +34,12 @@ WARM_UP_S = 0.5
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """model, labels, source: as on the command line."""
+    """model, labels, source, runtime: as on the command line."""
 
     model: str
     labels: str | None
     source: str
+    runtime: RuntimeName | None
     threads: int
     delegates: list[str]
     seconds: float
@@ -56,7 +57,7 @@ class Bare(Struct, frozen=True, kw_only=True):
 def measure(job: Job) -> Bare:
     """AgentError where model or source cannot be used."""
     source = _source(job.source)
-    slot = ModelConfig(bundle=job.model, labels=job.labels, threads=job.threads, delegates=list(job.delegates))
+    slot = ModelConfig(bundle=job.model, labels=job.labels, runtime=job.runtime, threads=job.threads, delegates=list(job.delegates))
     variant = look_at("bench", slot)[1].variant
     options = RuntimeOptions(threads=job.threads, delegates=variant.delegates)
     runtime: Runtime = load_class(variant.runtime)(variant.path, options)

@@ -12,7 +12,7 @@ FRAMES = 300
 
 
 def main() -> int:
-    """Write it, MPEG-4."""
+    """Write it, MPEG-4; 1 where that cannot be done."""
     config = SyntheticConfig()
     belt = Belt(config.size, config.fps, config.seed, config.parts)
     video = cv2.VideoWriter(sys.argv[1], cv2.VideoWriter.fourcc(*"mp4v"), config.fps, config.size)
@@ -20,8 +20,9 @@ def main() -> int:
     for number in range(FRAMES):
         belt.draw(number, picture)
         video.write(picture)
+    whole = video.isOpened()
     video.release()
-    return 0
+    return 0 if whole else 1
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 
 def greedy(candidates: Candidates, iou: float, class_agnostic: bool, max_detections: int) -> list[int]:
     boxes, scores, class_ids = candidates
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    areas = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
     kept: list[int] = []
     for i in sorted(range(len(scores)), key=lambda i: (-scores[i], i)):
         for j in kept:
@@ -99,6 +99,13 @@ def test_classes_leave_one_another_alone_even_far_from_the_origin() -> None:
     class_ids = np.array([1, 1000, 1], np.int32)
     assert nms(boxes, scores, class_ids, 0.5, False, 100).tolist() == [2, 1]
     assert nms(boxes, scores, class_ids, 0.5, True, 100).tolist() == [2]
+
+
+@pytest.mark.parametrize("odd", [(100, 100, 0, 200), (100, 200, 200, 100), (np.nan, 0, 10, 10)])
+def test_a_box_that_is_none_suppresses_nothing_and_stays(odd: tuple[float, ...]) -> None:
+    boxes = np.array([odd, (300, 300, 310, 310), (0, 0, 400, 400)], np.float32)
+    kept = nms(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int32), 0.5, class_agnostic=False, max_detections=9)
+    assert kept.tolist() == [0, 1, 2]
 
 
 def test_boxes_without_area_suppress_nothing() -> None:
