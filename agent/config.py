@@ -138,6 +138,15 @@ def config_from_parts(
     return _Resolver(Path.cwd(), env, Document({}), [], options).resolve(file, ModelConfig(bundle=model, labels=labels))
 
 
+def broker_from(text: str) -> MqttConfig:
+    """A broker, as people say it: HOST or HOST:PORT. Raises ValueError."""
+    match = BROKER.fullmatch(text)
+    port = int(match["port"] or 1883) if match else 0
+    if not match or not 1 <= port <= 65535:
+        raise ValueError(f"expected HOST or HOST:PORT, got {show(text)}")
+    return MqttConfig(host=match["v6"] or match["host"], port=port)
+
+
 def source_from(what: int | str | list[str], base: Path = Path()) -> SourceConfig:
     """What a person means by a word: 0, /dev/video0, rtsp://…, a video, a picture, a folder or a list of pictures.
 
@@ -283,12 +292,11 @@ class _Resolver:
                 self._problem(keys, "missing: say mqtt: HOST")
             return nowhere, None
         if isinstance(mqtt, str):
-            match = BROKER.fullmatch(mqtt)
-            port = int(match["port"] or 1883) if match else 0
-            if not match or not 1 <= port <= 65535:
-                self._problem(keys, f"expected HOST or HOST:PORT, got {show(mqtt)}")
+            try:
+                return broker_from(mqtt), None
+            except ValueError as error:
+                self._problem(keys, str(error))
                 return nowhere, None
-            return MqttConfig(host=match["v6"] or match["host"], port=port), None
         if not mqtt.host or re.search(r"[\s/@]", mqtt.host):
             self._problem((*keys, "host"), f"expected a host's name or address alone, got {show(mqtt.host)}")
         tls = mqtt.tls and replace(

@@ -55,6 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, body: bytes, wanted: str | None) -> None:
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        if wanted and start >= len(body):
+            self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+            return
         self.send_response(HTTPStatus.PARTIAL_CONTENT if wanted else HTTPStatus.OK)
         if wanted:
             said = start + 1 if self.site.wrong_range else start

@@ -12,6 +12,7 @@ import yaml
 from msgspec import Meta, Struct
 
 from agent.bundles.download import download
+from agent.bundles.labels import LABELS, write_labels
 from agent.bundles.load import MANIFEST, open_bundle
 from agent.bundles.manifest import read_manifest
 from agent.checked import Name, check
@@ -20,7 +21,6 @@ from agent.document import load_yaml
 from agent.errors import BundleError
 
 BUILT_IN = Path(__file__).with_name("catalog.yaml")
-LABELS = "labels.txt"
 
 FileName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$", description="a file's name of letters, digits, . _ and -, no folder")
@@ -78,7 +78,7 @@ def fetch(name: str, entry: Entry, folder: Path, progress: Callable[[str, int], 
     part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
     if entry.labels:
-        (part / LABELS).write_text("".join(f"{label}\n" for label in entry.labels), encoding="utf-8")
+        write_labels(part, entry.labels)
     (part / MANIFEST).write_text(_manifest(name, entry), encoding="utf-8")
     read_manifest(part / MANIFEST)
     for file_name, file in entry.files.items():

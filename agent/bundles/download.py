@@ -68,6 +68,8 @@ def _receive(url: str, at: int, size: int, timeout_s: float) -> Iterator[tuple[i
                 at += len(data)
     except HTTPError as error:
         error.close()
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise BundleError(f"{url}: it has no more than {at} bytes: not the file that was expected") from None
         raise DownloadError(f"{url}: {_status(error)}") from None
     except URLError as error:
         raise DownloadError(f"{url}: {_reason(error.reason)}") from None

@@ -1,10 +1,12 @@
 """Label lists: one a line, numbered or not."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.errors import BundleError
 
+LABELS = "labels.txt"  # what the list is called in the bundles that we write
 MAX_BYTES = 4 << 20
 MAX_LABELS = 100_000
 NUMBERED = re.compile(r"(\d{1,6})(?:\s*[:,]\s*|\s+)(\S.*)")
@@ -22,6 +24,11 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise BundleError(f"{path}: not UTF-8 text (byte {error.start})") from None
     except ValueError as error:
         raise BundleError(f"{path}: {error}") from None
+
+
+def write_labels(folder: Path, labels: Iterable[str]) -> None:
+    """As `LABELS`, one a line. Raises OSError."""
+    (folder / LABELS).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
 
 
 def parse_labels(text: str) -> tuple[str, ...]:

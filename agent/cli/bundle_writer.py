@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.bundles.content import model_files
+from agent.bundles.labels import LABELS, write_labels
 from agent.bundles.load import MANIFEST, Bundle, name_for, open_bundle
 from agent.bundles.manifest import Manifest
 from agent.bundles.metadata import read_facts
@@ -24,7 +25,6 @@ from agent.pipeline.config import ModelConfig
 from agent.pipeline.models import look_at
 from agent.runtimes import ModelReport
 
-LABELS = "labels.txt"
 Ask = Callable[[str], str]
 OPTIONS = {"name": "--name", "version": "--version", "input.size": "--size", "input.mean": "--mean", "input.std": "--std"}
 
@@ -78,7 +78,7 @@ def write(folder: Path, bundle: Bundle, spec: ModelSpec, license_: str) -> None:
             except OSError:  # another file system, or someone else's file
                 shutil.copyfile(part, folder / part.name)
         if spec.labels:
-            (folder / LABELS).write_text("".join(f"{label}\n" for label in spec.labels), encoding="utf-8")
+            write_labels(folder, spec.labels)
         text = "".join(f"{line}\n" for line in manifest_lines(bundle, spec, license_))
         (folder / MANIFEST).write_text(text, encoding="utf-8")
     except BaseException as error:

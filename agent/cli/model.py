@@ -50,7 +50,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     shown.add_argument("--json", action="store_true", help="for programs")
     shown.set_defaults(run=show)
     init = kinds.add_parser("init", help="write a bundle for a model file", epilog=INIT_EXAMPLES, formatter_class=formatter)
-    init.add_argument("model", metavar="FILE", type=Path, help="a .tflite or .onnx file")
+    init.add_argument("model", metavar="FILE", type=Path, help="a .tflite, .onnx or OpenVINO .xml file")
     init.add_argument("--labels", metavar="FILE", help="a label list, one label a line")
     init.add_argument("--name", help="of the bundle; the file's, if nothing is said")
     init.add_argument("--version", default="1.0.0", help="of the bundle; %(default)s, if nothing is said")

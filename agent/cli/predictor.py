@@ -1,4 +1,4 @@
-"""What `edge-agent predict` does."""
+"""Runs a model on frame after frame: what `edge-agent predict` does, and what others that need predictions build on."""
 
 import argparse
 import os

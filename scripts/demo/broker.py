@@ -4,10 +4,13 @@ import asyncio
 import logging
 import socket
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from amqtt.broker import Broker
+
+from agent.errors import BrokerError
 
 HOST = "127.0.0.1"  # the demo is nobody's business but this computer's
 USUAL_PORT = 1883
@@ -20,8 +23,9 @@ class EmbeddedBroker:
 
     def __init__(self, port: int) -> None:
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # it tells of each client that leaves
+        self._address = f"{HOST}:{port}"
         self._config = {
-            "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}},
+            "listeners": {"default": {"type": "tcp", "bind": self._address}},
             "plugins": {ANONYMOUS: {"allow_anonymous": True}},
         }
         self._loop = asyncio.new_event_loop()
@@ -31,21 +35,21 @@ class EmbeddedBroker:
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start it, and wait until it listens. Raises whatever kept it from doing so."""
+        """Start it, and wait until it listens. BrokerError where it does not."""
         self._thread.start()
-        self._started.wait(START_S)
-        if self._failure is not None:
-            raise self._failure
+        if not self._started.wait(START_S) or self._failure is not None:
+            raise BrokerError(f"the demo's broker does not start on {self._address}: {self._failure or 'it says nothing'}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with suppress(RuntimeError):  # its loop has ended by itself
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(START_S)
 
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
-        except Exception as error:  # noqa: BLE001  it is raised again where the demo waits
+        except Exception as error:  # noqa: BLE001  it is told where the demo waits
             self._failure = error
         finally:
             self._started.set()

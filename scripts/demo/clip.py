@@ -1,27 +1,25 @@
 """The last minute of the demo as an annotated video: the belt is drawn once more, with what the messages said of it."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from agent.cli.album import Album
+from agent.cli.progress import Progress
 from agent.core.types import Detections, Frame
 from agent.publish.messages import DetectResult
 from agent.sources.belt import Belt
-from scripts.demo.view import progress
 
 
 def save_clip(folder: Path, belt: Belt, fps: float, results: Sequence[DetectResult]) -> Path:
     """Write it into `folder`; returns where it is. UsageError, OutputError where that fails."""
     labels = {one.class_id: one.label for result in results for one in result.detections}
-    album = Album(folder)
-    try:
+    with closing(Album(folder)) as album, closing(Progress(len(results), "frames of the clip")) as progress:
         for done, result in enumerate(results, 1):
             album.add(0, _frame(belt, result), _detections(result), labels.__getitem__, fps)
-            progress(done, len(results), "drawing the clip: frame")
-    finally:
-        album.close()
+            progress.show(done)
     return folder / "belt.annotated.mp4"
 
 

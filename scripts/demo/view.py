@@ -1,6 +1,5 @@
 """Shows what the subscriber hears: a table that is drawn anew at a terminal, plain lines elsewhere."""
 
-import sys
 import time
 from collections import Counter
 from types import TracebackType
@@ -153,12 +152,6 @@ def summary(subscriber: Subscriber) -> str:
         f"{score.frames:,} frames, {subscriber.lost:,} lost: {_speed(subscriber.mean_fps, subscriber)} "
         f"({score.named:,} of {score.in_view:,} that were in view, frame by frame; {score.false_alarms:,} false alarms)"
     )
-
-
-def progress(done: int, total: int, doing: str) -> None:
-    """How far something is that takes a while: one line that is written over, at a terminal alone."""
-    if sys.stdout.isatty():
-        print(f"\r{doing} {done} of {total}", end="\n" if done == total else "", flush=True)
 
 
 def _speed(fps: float, subscriber: Subscriber) -> str:

@@ -107,6 +107,14 @@ def test_a_whole_part_is_only_checked(address: str, site: Site, tmp_path: Path) 
     assert (tmp_path / "m").read_bytes() == BODY
 
 
+def test_a_server_whose_file_ends_before_ours(address: str, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "m.part").write_bytes(BODY[:1000])
+    site.files["/m.tflite"] = BODY[:500]
+    said = failure(BundleError, address, tmp_path / "m")
+    assert said.endswith("it has no more than 1000 bytes: not the file that was expected")
+    assert (tmp_path / "m.part").read_bytes() == BODY[:1000]
+
+
 def test_a_part_of_something_else_is_thrown_away(address: str, tmp_path: Path) -> None:
     (tmp_path / "m.part").write_bytes(b"x" * 1000)
     said = failure(DownloadError, address, tmp_path / "m")

@@ -80,7 +80,7 @@ ROWS = {
     "no video": ("detector.onnx broken.mp4", 1, r"broken\.mp4 cannot be decoded"),
     "other labels": ("detector.onnx clip.mp4 --labels three.txt", 1, r"three\.txt has 3 lines"),
     "no broker": ("detector.onnx clip.mp4 --seconds 3 --mqtt 127.0.0.1:1", 1, "MQTT broker 127.0.0.1:1: Connection refused"),
-    "no host": ("detector.onnx clip.mp4 --mqtt :1", 2, "--mqtt :1: expected HOST or HOST:PORT"),
+    "no host": ("detector.onnx clip.mp4 --mqtt :1", 2, '--mqtt: expected HOST or HOST:PORT, got ":1"'),
     "too short": ("detector.onnx clip.mp4 --seconds 0", 2, "expected seconds, from 1 to 86400, got 0"),
     "no delegate": ("detector.onnx clip.mp4 --delegate tpu9", 1, r"detector\.onnx: none of the delegates tpu9"),
 }

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from agent.config import broker_from
 from agent.errors import BrokerError, UsageError
 
 START_S = 10.0
@@ -101,20 +102,21 @@ def _subscribe(client: Client, topic: str) -> None:
 def a_broker(mqtt: str | None) -> Iterator[Broker]:
     """The one that is named, HOST[:PORT]; else a mosquitto of our own, where it is installed; else a mere place for messages."""
     if mqtt is not None:
-        host, port = mqtt.rsplit(":", 1) if ":" in mqtt else (mqtt, "1883")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise UsageError(f"--mqtt {mqtt}: expected HOST or HOST:PORT")
-        yield Broker(mqtt, host, int(port), real=True)
+        try:
+            named = broker_from(mqtt)
+        except ValueError as error:
+            raise UsageError(f"--mqtt: {error}") from None
+        yield Broker(mqtt, named.host, named.port or 1883, real=True)
         return
-    port_ = _free_port()
+    port = _free_port()
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None:
-        yield Broker(NO_BROKER, "127.0.0.1", port_, real=False)
+        yield Broker(NO_BROKER, "127.0.0.1", port, real=False)
         return
-    with subprocess.Popen([program, "-p", str(port_)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603
+    with subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603
         try:
-            _wait_for(port_, process)
-            yield Broker(program, "127.0.0.1", port_, real=True)
+            _wait_for(port, process)
+            yield Broker(program, "127.0.0.1", port, real=True)
         finally:
             process.terminate()
 

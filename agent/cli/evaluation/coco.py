@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from agent.cli.evaluation.names import plain
+from agent.cli.evaluation.names import in_words, plain
 from agent.core.spec import ModelSpec, Task
 from agent.core.types import Detections, Prediction
 from agent.errors import DatasetError, UsageError
@@ -232,18 +232,14 @@ class CocoJudge:
                 yield _row(row)
         yield _row(ClassFigures("all", found["boxes"], found["ap"], found["ap50"], at["precision"], at["recall"]))
         yield ""
-        yield f"AP50:95 {_text(found['ap'])}  AP50 {_text(found['ap50'])}  AP75 {_text(found['ap75'])}"
-        yield "  ".join(f"{size} {_text(found[f'ap_{size}'])}" for size in SIZES[1:])
+        yield f"AP50:95 {in_words(found['ap'])}  AP50 {in_words(found['ap50'])}  AP75 {in_words(found['ap75'])}"
+        yield "  ".join(f"{size} {in_words(found[f'ap_{size}'])}" for size in SIZES[1:])
         yield f"precision and recall at score {at['score']:g}, IoU {PRECISION_RECALL_IOU:g}"
 
 
 def _row(row: ClassFigures) -> str:
-    figures = f"{_text(row.ap):>8} {_text(row.ap50):>6} {_text(row.precision):>10} {_text(row.recall):>7}"
+    figures = f"{in_words(row.ap):>8} {in_words(row.ap50):>6} {in_words(row.precision):>10} {in_words(row.recall):>7}"
     return f"{row.name:24} {row.boxes:6} {figures}"
-
-
-def _text(figure: float | None) -> str:
-    return "-" if figure is None else f"{figure:.3f}"
 
 
 def _evaluate(images: list[Any], categories: list[Any], truth: list[Any], found: list[Any]) -> Any:

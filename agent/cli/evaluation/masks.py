@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.cli.evaluation.names import in_words
 from agent.core.masks import NOTHING
 from agent.core.spec import ModelSpec, Task
 from agent.core.types import Prediction, Segments
@@ -167,8 +168,4 @@ class MasksJudge:
             yield f"{row['name']:24} {row['pixels']:10} {row['iou']:6.3f}"
         yield ""
         for key in ("mean_iou", "pixel_iou", "pixel_accuracy"):
-            yield f"{key.replace('_', ' ').replace('iou', 'IoU'):24} {_text(found[key])}"
-
-
-def _text(figure: float | None) -> str:
-    return "-" if figure is None else f"{figure:.3f}"
+            yield f"{key.replace('_', ' ').replace('iou', 'IoU'):24} {in_words(found[key])}"

@@ -6,9 +6,9 @@ from contextlib import closing
 from msgspec.structs import replace
 
 from agent.cli.evaluation import Judge
-from agent.cli.evaluation.progress import Progress
 from agent.cli.interruption import Interruption
 from agent.cli.predictor import Predictor, started
+from agent.cli.progress import Progress
 from agent.core.spec import ModelSpec
 from agent.errors import UsageError
 from agent.pipeline.config import PipelineConfig
