@@ -49,9 +49,12 @@ def limits(tensor: TensorSpec) -> tuple[float, float]:
     return (kind.min - tensor.zero_point) * tensor.scale, (kind.max - tensor.zero_point) * tensor.scale
 
 
-def cells(size: tuple[int, int], strides: Iterable[int]) -> int:
-    """How many cells the grids of these strides have together. size: (width, height) of the model's input."""
-    return sum((size[0] // stride) * (size[1] // stride) for stride in strides)
+def cells(size: tuple[int, int], strides: Iterable[int], cut_cells: bool = False) -> int:
+    """How many cells the `grids` of these strides have together. None is built: a file may declare an input of any size.
+
+    size, cut_cells: as of `grids`.
+    """
+    return sum(columns * rows for columns, rows in (_grid(size, stride, cut_cells) for stride in strides))
 
 
 def grids(
@@ -63,11 +66,17 @@ def grids(
     """
     places, steps = [], []
     for stride in strides:
-        columns, rows = ((side + stride - 1) // stride if cut_cells else side // stride for side in size)
+        columns, rows = _grid(size, stride, cut_cells)
         y, x = np.mgrid[:rows, :columns]
         places.append(np.stack((x.ravel(), y.ravel()), axis=1))
         steps.append(np.full((y.size, 1), stride))
     return np.concatenate(places).astype(np.float32), np.concatenate(steps).astype(np.float32)
+
+
+def _grid(size: tuple[int, int], stride: int, cut_cells: bool) -> tuple[int, int]:
+    """Columns and rows."""
+    columns, rows = ((side + stride - 1) // stride if cut_cells else side // stride for side in size)
+    return columns, rows
 
 
 def check_strides(strides: Sequence[int]) -> None:

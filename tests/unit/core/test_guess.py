@@ -108,5 +108,15 @@ def test_what_options_would_have_to_say() -> None:
     assert "anchors at input size [640, 640]" in guess.wanting[0]
 
 
+def test_an_input_of_any_size_is_guessed_at_without_building_its_grids() -> None:
+    shapes: list[list[Shape]] = [[(1, 7, 112)], [(1, 7, 16), (1, 7, 1)], [(1, 7, 91), (1, 7, 4)], NANODET]
+    for tensors in shapes:
+        assert guess_heads(outputs(tensors, 10**8, 0), ["nanodet", "blazeface", "ssd_raw"]).heads == {}
+
+
+def test_a_map_without_pixels_is_none() -> None:
+    assert guess_heads(outputs([(1, 0, 0, 3)], 3, 0)).heads == {}
+
+
 def test_among_some() -> None:
     assert guess_heads(outputs([(1, 84, 8400)], 640, 0), ["ssd", "classify"]).heads == {}
