@@ -109,16 +109,17 @@ def _meant(data: dict[str, Any], task: str, runtime: str) -> tuple[tuple[str, ..
     TFLite exports alone give fractions: ultralytics/nn/backends/litert.py.
     """
     args = data.get("args")
+    suppresses = data.get("end2end") is True or (isinstance(args, dict) and args.get("nms") is True)
     if task == "classify":
         return ("classify",), {}, {"resize": "crop", **SCALED}
     if task == "pose":  # exports that end in their own NMS have not always been the same in their boxes: the numbers tell
-        box = None if data.get("end2end") else _xywh(runtime)
+        box = None if suppresses else _xywh(runtime)
         return ("yolo_pose",), {"box": box, "kpt_shape": _kpt_shape(data.get("kpt_shape"))}, LETTERBOX
     if task != "detect":
         return (), {}, {}
     if "rtdetr" in _text(data.get("description")).lower().replace("-", ""):
         return ("detr",), {}, {"resize": "stretch", **SCALED}
-    if data.get("end2end") is True or (isinstance(args, dict) and args.get("nms") is True):
+    if suppresses:
         return ("yolo_end2end",), {} if runtime == "litert" else {"box": "xyxy_pixels"}, LETTERBOX
     return ("yolo", "yolo_end2end", "yolov5", "detr"), {"box": _xywh(runtime)}, LETTERBOX
 

@@ -106,10 +106,10 @@ def _shape(outputs: ModelOutputs, kpt_shape: tuple[int, int] | None) -> tuple[bo
     _, rows, columns = outputs.tensors[0].shape
     if columns in grids:
         found = (False, rows - 4 - count * per_point)
+    elif columns == 6 + count * per_point and (rows == -1 or rows not in grids):
+        return True, 0
     elif rows in grids:
         found = (True, columns - 4 - count * per_point)
-    elif columns == 6 + count * per_point:
-        return True, 0
     else:
         raise ValueError(_misfit(outputs, (count, per_point)))
     if found[1] < 1 or (kpt_shape is None and found[1] != 1) or outputs.classes not in (0, found[1]):

@@ -62,8 +62,9 @@ def test_key_points_of_ultralytics(kpt_shape: str, read: list[int] | None) -> No
     assert (pose.head, pose.input["resize"]) == ("yolo_pose", "letterbox")
     assert pose.head_options == {"box": "xywh_normalized", "kpt_shape": read}
     assert read_facts({"task": "pose", "names": str(NAMES)}, "onnxruntime").head_options["kpt_shape"] is None
-    end_to_end = {"task": "pose", "names": str(NAMES), "end2end": "True", "kpt_shape": kpt_shape}
-    assert read_facts(end_to_end, "litert").head_options["box"] is None
+    for told in ({"end2end": "True"}, {"end2end": "False", "args": "{'nms': True}"}):
+        end_to_end = {"task": "pose", "names": str(NAMES), "kpt_shape": kpt_shape, **told}
+        assert read_facts(end_to_end, "litert").head_options["box"] is None
 
 
 def test_tflite_metadata() -> None:
