@@ -103,6 +103,31 @@ class NanoDet:
         return boxes.clip(0, self._size), scores, class_ids
 
 
+class PicoDet(NanoDet):
+    """As NanoDet with two tensors for each of four grids, and trained on RGB.
+
+    Source: PaddlePaddle/PaddleDetection, configs/picodet/_base_/picodet_416_reader.yml.
+    """
+
+    input: ClassVar[dict[str, Any]] = {
+        "color": "rgb",
+        "resize": "stretch",
+        "mean": (123.675, 116.28, 103.53),
+        "std": (58.395, 57.12, 57.375),
+    }
+
+    def __init__(self, outputs: ModelOutputs, options: NanoDetOptions) -> None:
+        self.classes(outputs)
+        super().__init__(outputs, options)
+
+    @classmethod
+    def classes(cls, outputs: ModelOutputs) -> int | None:
+        """As NanoDet's. ValueError where there are not eight tensors."""
+        if len(outputs.tensors) != 2 * len(STRIDES[0]):
+            raise ValueError(f"the picodet head needs scores and distances of four grids, not {described(outputs.tensors)}")
+        return super().classes(outputs)
+
+
 def _parts(outputs: ModelOutputs, options: NanoDetOptions) -> tuple[list[_Part], tuple[int, ...]]:
     """Where everything is, and the strides of the grids."""
     tensors, bins = outputs.tensors, options.reg_max + 1

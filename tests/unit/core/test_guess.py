@@ -74,7 +74,8 @@ def outputs(shapes: list[Shape], side: int, labels: int, names: tuple[str, ...] 
         ([(1, 2125, 33)], 320, 0, {"nanodet": 1, "yolo": 29}),
         ([(1, 2125, 33)], 320, 1, {"nanodet": 1}),
         (NANODET, 320, 0, {"nanodet": 80}),
-        (PICODET, 320, 80, {"nanodet": 80}),
+        (PICODET, 320, 0, {"picodet": 80}),
+        (PICODET, 320, 80, {"picodet": 80}),
         # grids, classifiers
         ([(1, 12, 12, 3)], 96, 0, {"fomo": 2, "segment": 3}),
         ([(1, 12, 12, 3)], 96, 2, {"fomo": 2}),
