@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from agent.bundles.labels import MAX_LABELS, parse_labels
+from agent.core.heads.yolo import LETTERBOX
 from agent.runtimes.tflite_metadata import SUMMARY
 
 MAX_CHARS = 4 << 20
@@ -28,8 +29,7 @@ SSD_OUTPUTS = {  # as TFLite Metadata calls a detector's: tensorflow/tflite-supp
     "score": "scores",
     "number of detections": "count",
 }
-SCALED = {"color": "rgb", "mean": 0.0, "std": 255.0}
-LETTERBOX: dict[str, Any] = {"resize": "letterbox", "anchor": "center", "pad": 114, **SCALED}
+SCALED = {key: LETTERBOX[key] for key in ("color", "mean", "std")}
 
 
 @dataclass(frozen=True, slots=True)

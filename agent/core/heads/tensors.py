@@ -10,6 +10,7 @@ from agent.core.types import Detections, TensorSpec
 
 BoxFormat = Literal["xyxy_normalized", "xyxy_pixels", "xywh_normalized", "xywh_pixels", "yxyx_normalized", "yxyx_pixels"]
 
+FRACTIONS = 2  # of the input reach less far, even of objects that it cuts off; pixels of it farther
 LARGEST = 16.0  # of the logarithm of a size in cells or anchors: past any picture, and its exponential is still a number
 
 
@@ -47,6 +48,14 @@ def limits(tensor: TensorSpec) -> tuple[float, float]:
     """The least and the largest real number that a quantized tensor can stand for."""
     kind = np.iinfo(tensor.dtype)
     return (kind.min - tensor.zero_point) * tensor.scale, (kind.max - tensor.zero_point) * tensor.scale
+
+
+def normalized(tensor: TensorSpec, reach: NDArray[Any]) -> bool:
+    """Whether boxes are fractions of the input rather than pixels, as the range of a quantized tensor or else their numbers tell.
+
+    reach: how far to the right each box of a picture comes, its corner or its centre.
+    """
+    return bool((limits(tensor)[1] if tensor.quantized else reach.max(initial=0)) < FRACTIONS)
 
 
 def cells(size: tuple[int, int], strides: Iterable[int], cut_cells: bool = False) -> int:
