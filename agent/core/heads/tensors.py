@@ -1,5 +1,6 @@
 """What the heads share: real numbers out of quantized ones, boxes and their order, the cells of a grid."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -48,6 +49,19 @@ def limits(tensor: TensorSpec) -> tuple[float, float]:
     """The least and the largest real number that a quantized tensor can stand for."""
     kind = np.iinfo(tensor.dtype)
     return (kind.min - tensor.zero_point) * tensor.scale, (kind.max - tensor.zero_point) * tensor.scale
+
+
+def within_unit(tensor: TensorSpec) -> bool:
+    """Whether a quantized tensor can hold nothing but probabilities: real numbers from 0 to 1, and a step beyond either."""
+    low, high = limits(tensor)
+    return low >= -tensor.scale and high <= 1 + tensor.scale
+
+
+def logit(probability: float) -> float:
+    """The inverse of the sigmoid, infinite at 0 and 1."""
+    if probability <= 0:
+        return -math.inf
+    return math.inf if probability >= 1 else math.log(probability / (1 - probability))
 
 
 def normalized(tensor: TensorSpec, reach: NDArray[Any]) -> bool:
