@@ -9,7 +9,6 @@ taken. TFLite Metadata: see `agent.runtimes.tflite_metadata`.
 
 import ast
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +16,11 @@ from typing import Any
 import yaml
 
 from agent.bundles.labels import MAX_LABELS, parse_labels
+from agent.core.heads.yolo import LETTERBOX
 from agent.runtimes.tflite_metadata import SUMMARY
 
 MAX_CHARS = 4 << 20
+MAX_SCALING = 1e6  # of a mean or a deviation, and by far
 ULTRALYTICS_FILES = ("metadata.json", "temp_meta.txt", "metadata.yaml")
 RF_DETR = "rfdetr_inference"
 SSD_OUTPUTS = {  # as TFLite Metadata calls a detector's: tensorflow/tflite-support, metadata_writers/object_detector.py
@@ -28,8 +29,7 @@ SSD_OUTPUTS = {  # as TFLite Metadata calls a detector's: tensorflow/tflite-supp
     "score": "scores",
     "number of detections": "count",
 }
-SCALED = {"color": "rgb", "mean": 0.0, "std": 255.0}
-LETTERBOX: dict[str, Any] = {"resize": "letterbox", "anchor": "center", "pad": 114, **SCALED}
+SCALED = {key: LETTERBOX[key] for key in ("color", "mean", "std")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,13 @@ class FileFacts:
 
 def read_facts(metadata: Mapping[str, str], runtime: str) -> FileFacts:
     """The facts of a ModelReport's metadata. What makes no sense is taken as not said: a file may hold anything."""
+    try:
+        return _facts(metadata, runtime)
+    except Exception:  # noqa: BLE001  parsers, PyYAML's above all, raise anything on what somebody else made up
+        return FileFacts()
+
+
+def _facts(metadata: Mapping[str, str], runtime: str) -> FileFacts:
     ultralytics = _ultralytics(metadata)
     if ultralytics is not None:
         return _of_ultralytics(ultralytics, runtime) if "task" in ultralytics else _of_yolov5(ultralytics, runtime)
@@ -79,11 +86,11 @@ def _ultralytics(metadata: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _of_ultralytics(data: dict[str, Any], runtime: str) -> FileFacts:
-    task = str(data["task"])
+    task = _text(data["task"])
     heads, options, picture = _meant(data, task, runtime)
     return FileFacts(
         origin="Ultralytics",
-        task=task,
+        task=task or None,
         head=heads[0] if heads else None,
         heads=heads if len(heads) > 1 else (),
         head_options=options,
@@ -102,16 +109,17 @@ def _meant(data: dict[str, Any], task: str, runtime: str) -> tuple[tuple[str, ..
     TFLite exports alone give fractions: ultralytics/nn/backends/litert.py.
     """
     args = data.get("args")
+    suppresses = data.get("end2end") is True or (isinstance(args, dict) and args.get("nms") is True)
     if task == "classify":
         return ("classify",), {}, {"resize": "crop", **SCALED}
     if task == "pose":  # exports that end in their own NMS have not always been the same in their boxes: the numbers tell
-        box = None if data.get("end2end") else _xywh(runtime)
+        box = None if suppresses else _xywh(runtime)
         return ("yolo_pose",), {"box": box, "kpt_shape": _kpt_shape(data.get("kpt_shape"))}, LETTERBOX
     if task != "detect":
         return (), {}, {}
     if "rtdetr" in _text(data.get("description")).lower().replace("-", ""):
         return ("detr",), {}, {"resize": "stretch", **SCALED}
-    if data.get("end2end") is True or (isinstance(args, dict) and args.get("nms") is True):
+    if suppresses:
         return ("yolo_end2end",), {} if runtime == "litert" else {"box": "xyxy_pixels"}, LETTERBOX
     return ("yolo", "yolo_end2end", "yolov5", "detr"), {"box": _xywh(runtime)}, LETTERBOX
 
@@ -133,7 +141,7 @@ def _xywh(runtime: str) -> str:
 
 def _of_rf_detr(data: dict[str, Any]) -> FileFacts:
     """Its labels are by class id, which may leave some out; means and deviations are for pixels of 0 to 1."""
-    scaling = {key: _floats(data.get(f"{key}s")) for key in ("mean", "std")}
+    scaling = _scaling(data.get("means"), data.get("stds"))
     scaled = {"color": "rgb", **{key: [255 * number for number in numbers] for key, numbers in scaling.items()}}
     task = _text(data.get("task"))
     return FileFacts(
@@ -141,7 +149,7 @@ def _of_rf_detr(data: dict[str, Any]) -> FileFacts:
         task=task or None,
         head="detr" if task == "detect" else None,
         labels=_by_id(data.get("class_id_to_name")) or _names(data.get("class_names")),
-        input={"resize": "stretch", **(scaled if all(scaling.values()) and min(scaling["std"]) > 0 else {})},
+        input={"resize": "stretch", **(scaled if scaling else {})},
     )
 
 
@@ -155,7 +163,7 @@ def _of_tflite(summary: dict[str, Any], metadata: Mapping[str, str]) -> FileFact
         head="ssd" if detector else None,
         head_options={"outputs": roles} if detector else {},
         labels=_only_label_file(metadata) if labels is None else _parsed(labels),
-        input={key: summary[key] for key in ("color", "mean", "std") if key in summary},
+        input={**_color(summary.get("color")), **_scaling(summary.get("mean"), summary.get("std"))},
         license=_text(summary.get("license")),
         description=_text(summary.get("description")),
     )
@@ -191,11 +199,21 @@ def _by_id(names: object) -> tuple[str, ...] | None:
     return _names({str(i): names.get(str(i), str(i)) for i in range(last + 1)})
 
 
+def _color(color: object) -> dict[str, str]:
+    return {"color": str(color)} if color in ("rgb", "gray") else {}
+
+
+def _scaling(means: object, stds: object) -> dict[str, list[float]]:
+    """Mean and deviation, each one number or three; nothing where one of them makes no sense."""
+    mean, std = _floats(means), _floats(stds)
+    return {"mean": mean, "std": std} if mean and std and min(std) > 0 else {}
+
+
 def _floats(values: object) -> list[float]:
-    """Three finite numbers, or none."""
-    if not isinstance(values, list) or not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
+    """One finite number or three, or none."""
+    if not isinstance(values, list) or not all(isinstance(v, int | float) and abs(v) <= MAX_SCALING for v in values):
         return []
-    return [float(value) for value in values] if len(values) == 3 else []
+    return [float(value) for value in values] if len(values) in (1, 3) else []
 
 
 def _size(imgsz: object) -> tuple[int, int] | None:

@@ -23,6 +23,8 @@ from agent.runtimes import ModelReport
 
 PIXEL_TYPES = ("uint8", "int8", "int32", "float16", "float32")
 CHANNELS = (1, 3)
+MAX_SIDE = 16384  # of a picture in pixels, as in a manifest
+MAX_PIXELS = 64_000_000
 
 
 class UndecidedError(BundleError):
@@ -95,6 +97,9 @@ class _Resolution:
             raise self._error("", f"input {_shown(tensor)} is {tensor.dtype}; only {', '.join(PIXEL_TYPES)} can hold a picture")
         known = replace(tensor, shape=(1, *tensor.shape[1:]), layout=layout)
         width, height = self._fill(_size(known), tensor)
+        if not 0 < min(width, height) <= max(width, height) <= MAX_SIDE or width * height > MAX_PIXELS:
+            limits = f"from 1 to {MAX_SIDE} pixels a side and at most {MAX_PIXELS // 1_000_000} megapixels are taken"
+            raise self._error("", f"input {_shown(tensor)} is no picture of a usual size, but of {width}x{height}; {limits}")
         channels = tensor.shape[1 if layout == "NCHW" else 3]
         return replace(known, shape=(1, channels, height, width) if layout == "NCHW" else (1, height, width, channels))
 

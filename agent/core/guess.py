@@ -11,6 +11,7 @@ SHADOWED = {  # heads whose tensors a rarer or a wider family could have as well
     "yolo_end2end": ("detr",),  # of two classes, in one tensor
     "yolo_pose": ("detr",),  # of 53
     "detr": ("scores_boxes",),
+    "picodet": ("nanodet",),
     "blazeface": ("scores_boxes",),
 }
 

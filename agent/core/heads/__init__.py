@@ -23,6 +23,7 @@ HEADS: dict[str, str] = {  # in the order in which `agent.core.guess` prefers th
     "yolo_end2end": "agent.core.heads.yolo_end2end:YoloEnd2End",
     "yolox": "agent.core.heads.yolox:YoloX",
     "yolov5": "agent.core.heads.yolov5:YoloV5",
+    "picodet": "agent.core.heads.nanodet:PicoDet",
     "nanodet": "agent.core.heads.nanodet:NanoDet",
     "yolo": "agent.core.heads.yolo:Yolo",
     "fomo": "agent.core.heads.fomo:Fomo",
@@ -39,7 +40,7 @@ FAMILIES: dict[str, str] = {  # what people call their model, where no head is c
     **dict.fromkeys(("yolov8", "yolov9", "yolo11", "yolo12"), "yolo"),
     **dict.fromkeys(("yolov10", "yolo26"), "yolo_end2end"),
     **dict.fromkeys(("rtdetr", "rfdetr", "dfine"), "detr"),
-    **dict.fromkeys(("picodet", "gfl"), "nanodet"),
+    "gfl": "nanodet",
     **dict.fromkeys(("ultraface", "yolonas"), "scores_boxes"),
 }
 

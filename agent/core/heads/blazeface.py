@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
 from agent.core.heads.class_scores import ClassScores
-from agent.core.heads.tensors import check_strides, corners, dequantize, described, grids, ranked
+from agent.core.heads.tensors import cells, check_strides, corners, dequantize, described, grids, ranked
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections, TensorSpec
 
@@ -46,13 +46,13 @@ class BlazeFace:
         self._scores, self._boxes = _roles(outputs.tensors)
         scores, self._tensor = outputs.tensors[self._scores], outputs.tensors[self._boxes]
         layers = (options.strides,) if options.strides else LAYERS
-        made = (_centers(outputs.input_size, strides, count) for strides in layers for count in BOXES_A_CELL)
-        centers = next((centers for centers in made if len(centers) == scores.shape[1]), None)
-        if centers is None:
+        choices = ((strides, count) for strides in layers for count in BOXES_A_CELL)
+        size, boxes = outputs.input_size, scores.shape[1]
+        found = next((choice for choice in choices if choice[1] * cells(size, choice[0], cut_cells=True) == boxes), None)
+        if found is None:
             why = "no strides of such a model" if options.strides is None else f"strides {list(options.strides)} do not"
-            size = list(outputs.input_size)
-            raise ValueError(f"blazeface: {why} make {scores.shape[1]} boxes at input size {size}, {described(outputs.tensors)}")
-        self._centers = centers
+            raise ValueError(f"blazeface: {why} make {boxes} boxes at input size {list(size)}, {described(outputs.tensors)}")
+        self._centers = _centers(size, *found)
         self._best = ClassScores(scores, "sigmoid", "none").best
 
     @classmethod
@@ -76,9 +76,9 @@ def _centers(size: tuple[int, int], strides: Sequence[int], count: int) -> NDArr
         if i and strides[i - 1] == stride:
             continue
         alike = next((j for j, other in enumerate(strides[i:]) if other != stride), len(strides) - i)
-        cells, _ = grids(size, (stride,), cut_cells=True)
-        rows = cells.max(axis=0) + 1
-        made.append(((cells + 0.5) / rows * np.array(size, np.float32)).repeat(alike * count, axis=0))
+        places, _ = grids(size, (stride,), cut_cells=True)
+        rows = places.max(axis=0) + 1
+        made.append(((places + 0.5) / rows * np.array(size, np.float32)).repeat(alike * count, axis=0))
     return np.concatenate(made).astype(np.float32)
 
 

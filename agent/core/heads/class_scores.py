@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.core.heads.tensors import dequantize, least, limits, not_below
+from agent.core.heads.tensors import dequantize, least, logit, not_below, within_unit
 from agent.core.types import TensorSpec
 
 ScoreForm = Literal["probabilities", "sigmoid", "softmax"]
@@ -27,8 +27,7 @@ class ClassScores:
         if form == "softmax" and background == "none":
             raise ValueError("a softmax has to say which of its classes is the background: first or last")
         if form is None and tensor.quantized:
-            low, high = limits(tensor)
-            form = "probabilities" if low >= -tensor.scale and high <= 1 + tensor.scale else "sigmoid"
+            form = "probabilities" if within_unit(tensor) else "sigmoid"
         self._tensor = tensor
         self._form = form
         self._background = 0 if background == "first" else -1
@@ -40,10 +39,10 @@ class ClassScores:
         form = self._form or ("sigmoid" if raw.size and _outside_unit(rows) else "probabilities")
         if form == "softmax":
             margin = dequantize(raw, self._tensor) - dequantize(rows[:, self._background], self._tensor)
-            likely = not_below(margin, _logit(threshold) - SLACK)  # a probability is at most the sigmoid of this margin
+            likely = not_below(margin, logit(threshold) - SLACK)  # a probability is at most the sigmoid of this margin
             scores = _softmax(dequantize(rows[likely], self._tensor))[:, self._classes].max(axis=1)
         elif form == "sigmoid":
-            likely = not_below(raw, least(_logit(threshold) - SLACK, self._tensor))
+            likely = not_below(raw, least(logit(threshold) - SLACK, self._tensor))
             scores = sigmoid(dequantize(raw[likely], self._tensor))
         else:
             likely = not_below(raw, least(threshold, self._tensor))
@@ -61,13 +60,6 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     values: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
     return values
-
-
-def _logit(probability: float) -> float:
-    """The inverse of the sigmoid, infinite at 0 and 1."""
-    if probability <= 0:
-        return -np.inf
-    return np.inf if probability >= 1 else float(np.log(probability / (1 - probability)))
 
 
 def _outside_unit(rows: NDArray[Any]) -> bool:

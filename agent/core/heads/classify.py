@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
-from agent.core.heads.tensors import dequantize, described, least, limits, not_below
+from agent.core.heads.tensors import dequantize, described, least, not_below, within_unit
 from agent.core.spec import Task, Thresholds
-from agent.core.types import Classes, TensorSpec
+from agent.core.types import Classes
 
 TOLERANCE = 0.02  # quantized and half-precision probabilities do not quite sum to 1
 
@@ -36,7 +36,7 @@ class Classify:
         self.classes(outputs)
         (self._tensor,) = outputs.tensors
         scores = options.scores
-        if scores is None and self._tensor.quantized and _within_unit(self._tensor):
+        if scores is None and self._tensor.quantized and within_unit(self._tensor):
             scores = "probabilities"
         self._scores = scores
 
@@ -69,9 +69,3 @@ class Classify:
         powers = np.exp(scores - scores.max())
         probabilities: NDArray[np.float32] = powers / powers.sum()
         return probabilities
-
-
-def _within_unit(tensor: TensorSpec) -> bool:
-    """Whether a quantized tensor can hold nothing outside 0 to 1 (and a step)."""
-    low, high = limits(tensor)
-    return low >= 0 and high <= 1 + tensor.scale

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
-from agent.core.heads.tensors import BoxFormat, dequantize, described, in_pixels, least, not_below, ranked
+from agent.core.heads.tensors import BoxFormat, dequantize, described, in_pixels, least, normalized, not_below, ranked
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionsOptions:
-    """box: what the four numbers of a box are; None: x1 y1 x2 y2, fractions or pixels told from how far to the right the boxes of
-    each picture reach.
+    """box: what the four numbers of a box are; None: x1 y1 x2 y2, fractions or pixels told from the range of a quantized tensor, or
+    from how far to the right the boxes of each picture reach.
     """
 
     box: BoxFormat | None = None
@@ -50,10 +50,11 @@ class DetectionsHead:
         """Detections scoring at least `thresholds.score`, best first, boxes in pixels of the model's input."""
         scores = tensors[self._scores].ravel()
         keep = not_below(scores, least(thresholds.score, self._tensors[self._scores]))
-        boxes = dequantize(tensors[self._boxes].reshape(-1, 4), self._tensors[self._boxes])
-        box = self._box or ("xyxy_normalized" if boxes[:, 2].max(initial=0) < 2 else "xyxy_pixels")
+        rows, tensor = tensors[self._boxes].reshape(-1, 4), self._tensors[self._boxes]
+        box = self._box or ("xyxy_normalized" if normalized(tensor, rows[:, 2]) else "xyxy_pixels")
         class_ids = tensors[self._labels].ravel()[keep].astype(np.int64).clip(-1, 2**24)
-        return ranked(in_pixels(boxes[keep], box, self._size), dequantize(scores[keep], self._tensors[self._scores]), class_ids)
+        boxes = in_pixels(dequantize(rows[keep], tensor), box, self._size)
+        return ranked(boxes, dequantize(scores[keep], self._tensors[self._scores]), class_ids)
 
 
 def _roles(tensors: Sequence[TensorSpec]) -> tuple[int, int, int]:

@@ -44,7 +44,8 @@ class Fomo:
         """C. ValueError where there is not one grid of whole cells."""
         shape = outputs.tensors[0].shape if len(outputs.tensors) == 1 else ()
         width, height = outputs.input_size
-        if len(shape) != 4 or shape[3] < 2 or not any((shape[2], shape[1]) == (width // n, height // n) for n in CELL_PIXELS):
+        grids = [(width // n, height // n) for n in CELL_PIXELS]
+        if len(shape) != 4 or shape[3] < 2 or 0 in shape or (shape[2], shape[1]) not in grids:
             needed = f"one tensor [1, {height // 8}, {width // 8}, 1 + classes] at input size {[width, height]}"
             raise ValueError(f"the fomo head needs {needed}, not {described(outputs.tensors)}")
         return shape[3] - 1

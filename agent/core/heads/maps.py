@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
-from agent.core.heads.tensors import limits
+from agent.core.heads.tensors import within_unit
 from agent.core.masks import NOTHING, segments_in
 from agent.core.types import Layout, Segments, TensorSpec
 
@@ -58,8 +58,7 @@ def check_area(area: float) -> None:
 def declared(scores: Scores | None, tensor: TensorSpec) -> Scores | None:
     """What a tensor's scores are said to be, or what the range of a quantized one tells; None: the numbers have to tell."""
     if scores is None and tensor.quantized:
-        low, high = limits(tensor)
-        return "probabilities" if low >= 0 and high <= 1 + tensor.scale else "logits"
+        return "probabilities" if within_unit(tensor) else "logits"
     return scores
 
 

@@ -1,6 +1,5 @@
 """Segmentation of one class: one score for every pixel."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
 from agent.core.heads.maps import Scores, are_probabilities, at_least, channels, check_area, check_finite, declared, layouts, planes
-from agent.core.heads.tensors import dequantize, described, least
+from agent.core.heads.tensors import dequantize, described, least, logit
 from agent.core.masks import NOTHING
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Layout, Segments
@@ -59,7 +58,7 @@ class Mask:
         raw = planes(tensors[0], self._layout)[0]
         check_finite(raw)
         extremes = dequantize(np.array((raw.min(), raw.max())), self._tensor)
-        score = thresholds.score if are_probabilities(self._scores, extremes) else _logit(thresholds.score)
+        score = thresholds.score if are_probabilities(self._scores, extremes) else logit(thresholds.score)
         return at_least(self._min_area, np.where(raw >= least(score, self._tensor), np.int16(0), np.int16(NOTHING)))
 
 
@@ -71,10 +70,3 @@ def _layout(outputs: ModelOutputs) -> Layout:
             return layout
     needed = f"one tensor [1, h, w, 1] or [1, 1, h, w] of scores, no larger than the input size {list(outputs.input_size)}"
     raise ValueError(f"the mask head needs {needed}, not {described(outputs.tensors)}")
-
-
-def _logit(probability: float) -> float:
-    """The inverse of the sigmoid."""
-    if probability in {0.0, 1.0}:
-        return -math.inf if probability == 0 else math.inf
-    return math.log(probability / (1 - probability))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
 from agent.core.heads.class_scores import ClassScores
-from agent.core.heads.tensors import check_strides, dequantize, described, grids, ranked
+from agent.core.heads.tensors import cells, check_strides, dequantize, described, grids, ranked
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections, TensorSpec
 
@@ -69,8 +69,8 @@ class NanoDet:
         self._tensors = outputs.tensors
         self._parts, strides = _parts(outputs, options)
         center = options.center if options.center is not None else 0.0 if len(outputs.tensors) == 1 else 0.5
-        cells, self._strides = grids(outputs.input_size, strides, cut_cells=True)
-        self._cells = cells + np.float32(center)
+        corners, self._strides = grids(outputs.input_size, strides, cut_cells=True)
+        self._cells = corners + np.float32(center)
         width, height = outputs.input_size
         self._size = np.array([width, height, width, height], np.float32)
         self._best = [ClassScores(outputs.tensors[part.scores], options.scores, "none").best for part in self._parts]
@@ -98,9 +98,34 @@ class NanoDet:
         logits = dequantize(distances[keep, -4 * self._bins :], self._tensors[part.distances]).reshape(-1, 4, self._bins)
         powers = np.exp(logits - logits.max(axis=2, keepdims=True))
         sides = (powers @ np.arange(self._bins, dtype=np.float32)) / powers.sum(axis=2)  # left, top, right, bottom
-        cells, strides = self._cells[part.first + keep], self._strides[part.first + keep]
-        boxes = np.concatenate((cells - sides[:, :2], cells + sides[:, 2:]), axis=1) * strides
+        places, strides = self._cells[part.first + keep], self._strides[part.first + keep]
+        boxes = np.concatenate((places - sides[:, :2], places + sides[:, 2:]), axis=1) * strides
         return boxes.clip(0, self._size), scores, class_ids
+
+
+class PicoDet(NanoDet):
+    """As NanoDet with two tensors for each of four grids, and trained on RGB.
+
+    Source: PaddlePaddle/PaddleDetection, configs/picodet/_base_/picodet_416_reader.yml.
+    """
+
+    input: ClassVar[dict[str, Any]] = {
+        "color": "rgb",
+        "resize": "stretch",
+        "mean": (123.675, 116.28, 103.53),
+        "std": (58.395, 57.12, 57.375),
+    }
+
+    def __init__(self, outputs: ModelOutputs, options: NanoDetOptions) -> None:
+        self.classes(outputs)
+        super().__init__(outputs, options)
+
+    @classmethod
+    def classes(cls, outputs: ModelOutputs) -> int | None:
+        """As NanoDet's. ValueError where there are not eight tensors."""
+        if len(outputs.tensors) != 2 * len(STRIDES[0]):
+            raise ValueError(f"the picodet head needs scores and distances of four grids, not {described(outputs.tensors)}")
+        return super().classes(outputs)
 
 
 def _parts(outputs: ModelOutputs, options: NanoDetOptions) -> tuple[list[_Part], tuple[int, ...]]:
@@ -109,7 +134,7 @@ def _parts(outputs: ModelOutputs, options: NanoDetOptions) -> tuple[list[_Part],
     needed = f"[1, N, classes + {4 * bins}], or scores [1, n, classes] and distances [1, n, {4 * bins}] of each grid"
     wrong = f"at input size {list(outputs.input_size)}, not {described(tensors)}"
     for strides in (options.strides,) if options.strides else STRIDES:
-        counts = [len(grids(outputs.input_size, (stride,), cut_cells=True)[0]) for stride in strides]
+        counts = [cells(outputs.input_size, (stride,), cut_cells=True) for stride in strides]
         if len(tensors) == 1 and _columns(tensors, bins) and tensors[0].shape[1] in (sum(counts), -1):
             return [_Part(0, 0, 0)], strides
         if len(tensors) == 2 * len(strides) and (pairs := _pairs(tensors, counts, 4 * bins)):

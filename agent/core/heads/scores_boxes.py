@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
 from agent.core.heads.class_scores import Background, ClassScores, ScoreForm
-from agent.core.heads.tensors import BoxFormat, cells, dequantize, described, in_pixels, limits, ranked
+from agent.core.heads.tensors import BoxFormat, cells, dequantize, described, in_pixels, normalized, ranked
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections, TensorSpec
 
@@ -56,10 +56,7 @@ class ScoresBoxes:
             )
         self._best = ClassScores(scores, options.scores, background).best
         self._size = outputs.input_size
-        box = options.box
-        if box is None and self._tensor.quantized:
-            box = "xyxy_normalized" if limits(self._tensor)[1] < 2 else "xyxy_pixels"
-        self._box = box
+        self._box = options.box
 
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
@@ -71,7 +68,7 @@ class ScoresBoxes:
         """Detections scoring at least `thresholds.score`, best first, boxes in pixels of the model's input."""
         keep, scores, class_ids = self._best(tensors[self._scores][0], thresholds.score)
         rows = tensors[self._boxes].reshape(-1, 4)
-        box = self._box or ("xyxy_normalized" if rows[:, 2].max(initial=0) < 2 else "xyxy_pixels")
+        box = self._box or ("xyxy_normalized" if normalized(self._tensor, rows[:, 2]) else "xyxy_pixels")
         return ranked(in_pixels(dequantize(rows[keep], self._tensor), box, self._size), scores, class_ids)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent.core.heads import ModelOutputs
 from agent.core.heads.class_scores import Background, ClassScores, ScoreForm
 from agent.core.heads.scores_boxes import scores_and_boxes
-from agent.core.heads.tensors import LARGEST, check_strides, corners, dequantize, described, ranked
+from agent.core.heads.tensors import LARGEST, cells, check_strides, corners, dequantize, described, ranked
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections
 
@@ -62,10 +62,12 @@ class SsdRaw:
     def __init__(self, outputs: ModelOutputs, options: SsdRawOptions) -> None:
         self._scores, self._boxes = scores_and_boxes("ssd_raw", outputs.tensors)
         scores, self._tensor = outputs.tensors[self._scores], outputs.tensors[self._boxes]
-        self._anchors = ssd_anchors(outputs.input_size, options)
-        if scores.shape[1] not in (len(self._anchors), -1):
-            made = f"its anchor options make {len(self._anchors)} anchors at input size {list(outputs.input_size)}"
+        grids = zip(options.strides, _shapes(options), strict=True)
+        count = sum(len(shapes) * cells(outputs.input_size, (stride,), cut_cells=True) for stride, shapes in grids)
+        if scores.shape[1] not in (count, -1):
+            made = f"its anchor options make {count} anchors at input size {list(outputs.input_size)}"
             raise ValueError(f"the ssd_raw head needs [1, N, classes] and [1, N, 4], but {made}, not {described(outputs.tensors)}")
+        self._anchors = ssd_anchors(outputs.input_size, options)
         background = options.background or _background(outputs, scores.shape[2])
         self._best = ClassScores(scores, options.scores, background).best
         width, height = outputs.input_size
@@ -91,23 +93,30 @@ class SsdRaw:
 
 def ssd_anchors(size: tuple[int, int], options: SsdRawOptions) -> NDArray[np.float32]:
     """(N, 4): centre y, centre x, height, width of the anchors as fractions of the input, by grid, row, column, shape."""
-    steps = len(options.strides) - 1
-    scales = [options.min_scale + (options.max_scale - options.min_scale) * i / max(steps, 1) for i in range(steps + 1)] + [1.0]
     made = []
-    for i, stride in enumerate(options.strides):
-        scale = scales[i]
-        if i == 0 and options.reduce_lowest:
-            shapes = [(SMALLEST_SCALE, 1.0), (scale, 2.0), (scale, 0.5)]
-        else:
-            shapes = [(scale, ratio) for ratio in options.aspect_ratios]
-            if options.interpolated_aspect_ratio:
-                shapes.append((math.sqrt(scale * scales[i + 1]), options.interpolated_aspect_ratio))
+    for stride, shapes in zip(options.strides, _shapes(options), strict=True):
         columns, rows = (math.ceil(side / stride) for side in size)
         y, x = np.mgrid[:rows, :columns]
         centers = np.stack(((y.ravel() + 0.5) / rows, (x.ravel() + 0.5) / columns), axis=1)
         sizes = np.array([(s / math.sqrt(ratio), s * math.sqrt(ratio)) for s, ratio in shapes])
         made.append(np.concatenate((centers.repeat(len(shapes), axis=0), np.tile(sizes, (len(centers), 1))), axis=1))
     return np.concatenate(made).astype(np.float32)
+
+
+def _shapes(options: SsdRawOptions) -> list[list[tuple[float, float]]]:
+    """Of each grid: scale and aspect ratio of the anchors of a cell."""
+    steps = len(options.strides) - 1
+    scales = [options.min_scale + (options.max_scale - options.min_scale) * i / max(steps, 1) for i in range(steps + 1)] + [1.0]
+    made = []
+    for i, scale in enumerate(scales[:-1]):
+        if i == 0 and options.reduce_lowest:
+            shapes = [(SMALLEST_SCALE, 1.0), (scale, 2.0), (scale, 0.5)]
+        else:
+            shapes = [(scale, ratio) for ratio in options.aspect_ratios]
+            if options.interpolated_aspect_ratio:
+                shapes.append((math.sqrt(scale * scales[i + 1]), options.interpolated_aspect_ratio))
+        made.append(shapes)
+    return made
 
 
 def _background(outputs: ModelOutputs, columns: int) -> Background:

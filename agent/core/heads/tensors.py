@@ -1,5 +1,6 @@
 """What the heads share: real numbers out of quantized ones, boxes and their order, the cells of a grid."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from agent.core.types import Detections, TensorSpec
 
 BoxFormat = Literal["xyxy_normalized", "xyxy_pixels", "xywh_normalized", "xywh_pixels", "yxyx_normalized", "yxyx_pixels"]
 
+FRACTIONS = 2  # of the input reach less far, even of objects that it cuts off; pixels of it farther
 LARGEST = 16.0  # of the logarithm of a size in cells or anchors: past any picture, and its exponential is still a number
 
 
@@ -49,9 +51,33 @@ def limits(tensor: TensorSpec) -> tuple[float, float]:
     return (kind.min - tensor.zero_point) * tensor.scale, (kind.max - tensor.zero_point) * tensor.scale
 
 
-def cells(size: tuple[int, int], strides: Iterable[int]) -> int:
-    """How many cells the grids of these strides have together. size: (width, height) of the model's input."""
-    return sum((size[0] // stride) * (size[1] // stride) for stride in strides)
+def within_unit(tensor: TensorSpec) -> bool:
+    """Whether a quantized tensor can hold nothing but probabilities: real numbers from 0 to 1, and a step beyond either."""
+    low, high = limits(tensor)
+    return low >= -tensor.scale and high <= 1 + tensor.scale
+
+
+def logit(probability: float) -> float:
+    """The inverse of the sigmoid, infinite at 0 and 1."""
+    if probability <= 0:
+        return -math.inf
+    return math.inf if probability >= 1 else math.log(probability / (1 - probability))
+
+
+def normalized(tensor: TensorSpec, reach: NDArray[Any]) -> bool:
+    """Whether boxes are fractions of the input rather than pixels, as the range of a quantized tensor or else their numbers tell.
+
+    reach: how far to the right each box of a picture comes, its corner or its centre.
+    """
+    return bool((limits(tensor)[1] if tensor.quantized else reach.max(initial=0)) < FRACTIONS)
+
+
+def cells(size: tuple[int, int], strides: Iterable[int], cut_cells: bool = False) -> int:
+    """How many cells the `grids` of these strides have together. None is built: a file may declare an input of any size.
+
+    size, cut_cells: as of `grids`.
+    """
+    return sum(columns * rows for columns, rows in (_grid(size, stride, cut_cells) for stride in strides))
 
 
 def grids(
@@ -63,11 +89,17 @@ def grids(
     """
     places, steps = [], []
     for stride in strides:
-        columns, rows = ((side + stride - 1) // stride if cut_cells else side // stride for side in size)
+        columns, rows = _grid(size, stride, cut_cells)
         y, x = np.mgrid[:rows, :columns]
         places.append(np.stack((x.ravel(), y.ravel()), axis=1))
         steps.append(np.full((y.size, 1), stride))
     return np.concatenate(places).astype(np.float32), np.concatenate(steps).astype(np.float32)
+
+
+def _grid(size: tuple[int, int], stride: int, cut_cells: bool) -> tuple[int, int]:
+    """Columns and rows."""
+    columns, rows = ((side + stride - 1) // stride if cut_cells else side // stride for side in size)
+    return columns, rows
 
 
 def check_strides(strides: Sequence[int]) -> None:

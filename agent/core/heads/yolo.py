@@ -8,10 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
-from agent.core.heads.tensors import cells, corners, dequantize, described, least, limits, not_below, ranked
+from agent.core.heads.tensors import cells, corners, dequantize, described, least, normalized, not_below, ranked
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections
 
+LETTERBOX: dict[str, Any] = {  # the input of Ultralytics' detectors and their relatives
+    "color": "rgb",
+    "resize": "letterbox",
+    "anchor": "center",
+    "pad": 114,
+    "mean": (0.0,),
+    "std": (255.0,),
+}
 STRIDES = ((8, 16, 32), (4, 8, 16, 32), (8, 16, 32, 64))  # the common grids, and those with an extra finer or coarser one
 
 
@@ -33,24 +41,14 @@ class Yolo:
     task: ClassVar[Task] = "detect"
     Options: ClassVar[type[YoloOptions]] = YoloOptions
     defaults: ClassVar[Thresholds] = Thresholds(score=0.25, iou=0.45)
-    input: ClassVar[dict[str, Any]] = {
-        "color": "rgb",
-        "resize": "letterbox",
-        "anchor": "center",
-        "pad": 114,
-        "mean": (0.0,),
-        "std": (255.0,),
-    }
+    input: ClassVar[dict[str, Any]] = LETTERBOX
 
     def __init__(self, outputs: ModelOutputs, options: YoloOptions) -> None:
         self._rows_are_cells, _ = _shape(outputs)
         (self._tensor,) = outputs.tensors
         width, height = outputs.input_size
         self._size = np.array([width, height, width, height], np.float32)
-        box = options.box
-        if box is None and self._tensor.quantized:
-            box = "xywh_normalized" if limits(self._tensor)[1] < 2 else "xywh_pixels"
-        self._box = box
+        self._box = options.box
 
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
@@ -64,14 +62,19 @@ class Yolo:
         keep = not_below(best, least(thresholds.score, self._tensor))
         found = columns[:, keep]
         boxes = corners(dequantize(found[:4], self._tensor).T)
-        if self._box == "xywh_normalized" or (self._box is None and columns[0].max() < 2):
+        if self._box == "xywh_normalized" or (self._box is None and normalized(self._tensor, columns[0])):
             boxes *= self._size
         return ranked(boxes, dequantize(best[keep], self._tensor), found[4:].argmax(axis=0))
 
 
+def cell_counts(input_size: tuple[int, int]) -> set[int]:
+    """How many cells the common grids have; -1: it may be as many."""
+    return {cells(input_size, strides) for strides in STRIDES} | {-1}
+
+
 def _shape(outputs: ModelOutputs) -> tuple[bool, int]:
     """Whether the tensor is [1, N, 4 + C] rather than [1, 4 + C, N], and C; ValueError where it is neither."""
-    grids = {cells(outputs.input_size, strides) for strides in STRIDES} | {-1}
+    grids = cell_counts(outputs.input_size)
     if len(outputs.tensors) == 1 and len(outputs.tensors[0].shape) == 3:
         _, rows, columns = outputs.tensors[0].shape
         if columns in grids and rows > 4:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
-from agent.core.heads.tensors import dequantize, described, in_pixels, least, limits, not_below, ranked
+from agent.core.heads.tensors import dequantize, described, in_pixels, least, normalized, not_below, ranked
+from agent.core.heads.yolo import LETTERBOX
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections
 
@@ -33,23 +34,13 @@ class YoloEnd2End:
     task: ClassVar[Task] = "detect"
     Options: ClassVar[type[YoloEnd2EndOptions]] = YoloEnd2EndOptions
     defaults: ClassVar[Thresholds] = Thresholds(score=0.25, iou=None)
-    input: ClassVar[dict[str, Any]] = {
-        "color": "rgb",
-        "resize": "letterbox",
-        "anchor": "center",
-        "pad": 114,
-        "mean": (0.0,),
-        "std": (255.0,),
-    }
+    input: ClassVar[dict[str, Any]] = LETTERBOX
 
     def __init__(self, outputs: ModelOutputs, options: YoloEnd2EndOptions) -> None:
         self.classes(outputs)
         (self._tensor,) = outputs.tensors
         self._size = outputs.input_size
-        box = options.box
-        if box is None and self._tensor.quantized:
-            box = "xyxy_normalized" if limits(self._tensor)[1] < 2 else "xyxy_pixels"
-        self._box = box
+        self._box = options.box
 
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
@@ -64,6 +55,6 @@ class YoloEnd2End:
         """Detections scoring at least `thresholds.score`, best first, boxes in pixels of the model's input."""
         rows = tensors[0][0]  # (N, 6)
         found = dequantize(rows[not_below(rows[:, 4], least(thresholds.score, self._tensor))], self._tensor)
-        box = self._box or ("xyxy_normalized" if rows[:, 2].max(initial=0) < 2 else "xyxy_pixels")
+        box = self._box or ("xyxy_normalized" if normalized(self._tensor, rows[:, 2]) else "xyxy_pixels")
         class_ids = np.rint(np.nan_to_num(found[:, 5], nan=-1)).clip(-1, 2**24)  # -1: no class, for the agent to notice
         return ranked(in_pixels(found[:, :4], box, self._size), found[:, 4], class_ids)

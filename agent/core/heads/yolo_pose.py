@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
-from agent.core.heads.tensors import cells, corners, dequantize, described, least, limits, not_below
-from agent.core.heads.yolo import STRIDES
+from agent.core.heads.tensors import cells, corners, dequantize, described, least, normalized, not_below
+from agent.core.heads.yolo import LETTERBOX, STRIDES, cell_counts
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Poses
 
@@ -44,31 +44,21 @@ class YoloPose:
     task: ClassVar[Task] = "keypoints"
     Options: ClassVar[type[YoloPoseOptions]] = YoloPoseOptions
     defaults: ClassVar[Thresholds] = Thresholds(score=0.25, iou=0.45)
-    input: ClassVar[dict[str, Any]] = {
-        "color": "rgb",
-        "resize": "letterbox",
-        "anchor": "center",
-        "pad": 114,
-        "mean": (0.0,),
-        "std": (255.0,),
-    }
+    input: ClassVar[dict[str, Any]] = LETTERBOX
 
     def __init__(self, outputs: ModelOutputs, options: YoloPoseOptions) -> None:
         self._kpt_shape = options.kpt_shape or COCO
         self._rows_are_objects, self._classes = _shape(outputs, options.kpt_shape)
         (self._tensor,) = outputs.tensors
         self._size = np.array(outputs.input_size, np.float32)
-        box = options.box
-        if box is None and self._tensor.quantized:
-            box = "xywh_normalized" if limits(self._tensor)[1] < 2 else "xywh_pixels"
-        self._box = box
+        self._box = options.box
 
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
         """None: how many of the numbers are points is an option. ValueError where no number of points would fit."""
         if len(outputs.tensors) == 1 and len(outputs.tensors[0].shape) == 3:
             _, rows, columns = outputs.tensors[0].shape
-            raw = {rows, columns} & _grids(outputs.input_size)
+            raw = {rows, columns} & cell_counts(outputs.input_size)
             if raw or (rows <= MOST_OBJECTS and columns >= 6 + 2):
                 return None
         raise ValueError(_misfit(outputs, COCO))
@@ -89,7 +79,7 @@ class YoloPose:
         points = np.empty((len(found), count, 3), np.float32)
         points[..., 2] = scores[:, None]  # where they have none of their own
         points[..., :per_point] = found[:, first_point:].reshape(len(found), count, per_point)
-        if self._box == "xywh_normalized" or (self._box is None and objects[:, :4].max() < 2):
+        if self._box == "xywh_normalized" or (self._box is None and normalized(self._tensor, objects[:, :4])):
             boxes = boxes * np.tile(self._size, 2)
             points[..., :2] *= self._size
         return Poses(boxes, scores, class_ids.astype(np.int32), points)[np.argsort(-scores, kind="stable")]
@@ -102,24 +92,19 @@ def _shape(outputs: ModelOutputs, kpt_shape: tuple[int, int] | None) -> tuple[bo
     """
     YoloPose.classes(outputs)
     count, per_point = kpt_shape or COCO
-    grids = _grids(outputs.input_size)
+    grids = cell_counts(outputs.input_size)
     _, rows, columns = outputs.tensors[0].shape
     if columns in grids:
         found = (False, rows - 4 - count * per_point)
+    elif columns == 6 + count * per_point and (rows == -1 or rows not in grids):
+        return True, 0
     elif rows in grids:
         found = (True, columns - 4 - count * per_point)
-    elif columns == 6 + count * per_point:
-        return True, 0
     else:
         raise ValueError(_misfit(outputs, (count, per_point)))
     if found[1] < 1 or (kpt_shape is None and found[1] != 1) or outputs.classes not in (0, found[1]):
         raise ValueError(_misfit(outputs, (count, per_point)))
     return found
-
-
-def _grids(input_size: tuple[int, int]) -> set[int]:
-    """How many cells the common grids have; -1: it may be as many."""
-    return {cells(input_size, strides) for strides in STRIDES} | {-1}
 
 
 def _misfit(outputs: ModelOutputs, kpt_shape: tuple[int, int]) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.heads import ModelOutputs
-from agent.core.heads.tensors import cells, corners, dequantize, described, least, limits, not_below, ranked
+from agent.core.heads.tensors import cells, corners, dequantize, described, least, normalized, not_below, ranked
+from agent.core.heads.yolo import LETTERBOX
 from agent.core.spec import Task, Thresholds
 from agent.core.types import Detections
 
@@ -40,24 +41,14 @@ class YoloV5:
     task: ClassVar[Task] = "detect"
     Options: ClassVar[type[YoloV5Options]] = YoloV5Options
     defaults: ClassVar[Thresholds] = Thresholds(score=0.25, iou=0.45)
-    input: ClassVar[dict[str, Any]] = {
-        "color": "rgb",
-        "resize": "letterbox",
-        "anchor": "center",
-        "pad": 114,
-        "mean": (0.0,),
-        "std": (255.0,),
-    }
+    input: ClassVar[dict[str, Any]] = LETTERBOX
 
     def __init__(self, outputs: ModelOutputs, options: YoloV5Options) -> None:
         self._rows_are_boxes, _ = _shape(outputs, options.anchors)
         (self._tensor,) = outputs.tensors
         width, height = outputs.input_size
         self._size = np.array([width, height, width, height], np.float32)
-        box = options.box
-        if box is None and self._tensor.quantized:
-            box = "xywh_normalized" if limits(self._tensor)[1] < 2 else "xywh_pixels"
-        self._box = box
+        self._box = options.box
 
     @classmethod
     def classes(cls, outputs: ModelOutputs) -> int | None:
@@ -76,7 +67,7 @@ class YoloV5:
         keep = not_below(scores, thresholds.score)
         found = found[:, keep]
         boxes = corners(found[:4].T)
-        if self._box == "xywh_normalized" or (self._box is None and columns[0].max() < 2):
+        if self._box == "xywh_normalized" or (self._box is None and normalized(self._tensor, columns[0])):
             boxes *= self._size
         return ranked(boxes, scores[keep], found[5:].argmax(axis=0))
 

@@ -62,8 +62,9 @@ def test_key_points_of_ultralytics(kpt_shape: str, read: list[int] | None) -> No
     assert (pose.head, pose.input["resize"]) == ("yolo_pose", "letterbox")
     assert pose.head_options == {"box": "xywh_normalized", "kpt_shape": read}
     assert read_facts({"task": "pose", "names": str(NAMES)}, "onnxruntime").head_options["kpt_shape"] is None
-    end_to_end = {"task": "pose", "names": str(NAMES), "end2end": "True", "kpt_shape": kpt_shape}
-    assert read_facts(end_to_end, "litert").head_options["box"] is None
+    for told in ({"end2end": "True"}, {"end2end": "False", "args": "{'nms': True}"}):
+        end_to_end = {"task": "pose", "names": str(NAMES), "kpt_shape": kpt_shape, **told}
+        assert read_facts(end_to_end, "litert").head_options["box"] is None
 
 
 def test_tflite_metadata() -> None:
@@ -154,6 +155,32 @@ def test_names_that_make_no_sense_are_not_said(names: str) -> None:
 @pytest.mark.parametrize("imgsz", ["416", "[416]", "[0, 0]", "[1e9, 1]", "'x'", "[99999, 1]"])
 def test_sizes_that_make_no_sense_are_not_said(imgsz: str) -> None:
     assert read_facts({"task": "detect", "names": "{}", "imgsz": imgsz}, "litert").size is None
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"metadata.yaml": "!!timestamp foo"},
+        {"metadata.yaml": "!!bool foo"},
+        {"metadata.yaml": "!!int ''"},
+        {"task": "detect", "names": f"{{0x{'f' * 5000}: 'a'}}"},
+        {"rfdetr_inference": json.dumps({"means": [10**400, 0, 0], "stds": [1, 1, 1]})},
+        {SUMMARY: '{"mean": "abc", "std": [1]}'},
+        {SUMMARY: '{"mean": [null], "std": [1]}'},
+        {SUMMARY: '{"mean": [0], "std": 0}'},
+        *({SUMMARY: f'{{"color": "purple", "mean": [0], "std": [{std}]}}'} for std in ("0", "-1", "NaN", "1e400", "[]")),
+    ],
+)
+def test_hostile_metadata_says_nothing(metadata: dict[str, str]) -> None:
+    facts = read_facts(metadata, "litert")
+    assert (facts.labels, facts.head) == (None, None)
+    assert not {"color", "mean", "std"} & facts.input.keys()
+
+
+def test_what_is_nested_without_end_is_no_task() -> None:
+    lines = ["a0: &a0 [x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30))]
+    facts = read_facts({"metadata.yaml": "\n".join([*lines, "task: *a29", "names: *a29"])}, "openvino")
+    assert (facts.task, facts.labels) == (None, None)
 
 
 @given(

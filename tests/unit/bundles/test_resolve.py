@@ -310,6 +310,12 @@ def picture(shape: tuple[int, ...], **fields: Any) -> TensorSpec:
             [picture((1, 64, 64, 3), dtype="int64")],
             "input in [1, 64, 64, 3] is int64; only uint8, int8, int32, float16, float32 can hold",
         ),
+        ([picture((1, 40000, 300, 3))], "input in [1, 40000, 300, 3] is no picture of a usual size, but of 300x40000; from 1 to"),
+        (
+            [picture((1, 3, 16384, 16384))],
+            "input in [1, 3, 16384, 16384] is no picture of a usual size, but of 16384x16384; from 1 to 16384 pixels a side and at",
+        ),
+        ([picture((1, 0, 64, 3))], "input in [1, 0, 64, 3] is no picture of a usual size, but of 64x0; from 1 to"),
         ([picture((1, 3)), picture((1, 3))], "the model has 2 inputs (in [1, 3], in [1, 3]); only one picture is taken yet"),
         ([], "the model has 0 inputs (); only one picture is taken yet"),
     ],

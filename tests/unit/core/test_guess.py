@@ -74,7 +74,8 @@ def outputs(shapes: list[Shape], side: int, labels: int, names: tuple[str, ...] 
         ([(1, 2125, 33)], 320, 0, {"nanodet": 1, "yolo": 29}),
         ([(1, 2125, 33)], 320, 1, {"nanodet": 1}),
         (NANODET, 320, 0, {"nanodet": 80}),
-        (PICODET, 320, 80, {"nanodet": 80}),
+        (PICODET, 320, 0, {"picodet": 80}),
+        (PICODET, 320, 80, {"picodet": 80}),
         # grids, classifiers
         ([(1, 12, 12, 3)], 96, 0, {"fomo": 2, "segment": 3}),
         ([(1, 12, 12, 3)], 96, 2, {"fomo": 2}),
@@ -106,6 +107,16 @@ def test_what_options_would_have_to_say() -> None:
     assert guess.heads == {}
     assert "is one of the 30 scores" in guess.wanting[-1]
     assert "anchors at input size [640, 640]" in guess.wanting[0]
+
+
+def test_an_input_of_any_size_is_guessed_at_without_building_its_grids() -> None:
+    shapes: list[list[Shape]] = [[(1, 7, 112)], [(1, 7, 16), (1, 7, 1)], [(1, 7, 91), (1, 7, 4)], NANODET]
+    for tensors in shapes:
+        assert guess_heads(outputs(tensors, 10**8, 0), ["nanodet", "blazeface", "ssd_raw"]).heads == {}
+
+
+def test_a_map_without_pixels_is_none() -> None:
+    assert guess_heads(outputs([(1, 0, 0, 3)], 3, 0)).heads == {}
 
 
 def test_among_some() -> None:

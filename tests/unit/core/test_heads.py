@@ -282,7 +282,10 @@ def test_classify_does_as_it_is_told() -> None:
     np.testing.assert_allclose(flat.scores, softmax(one_hot).ravel(), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "scale", "zero_point"), [("uint8", 1 / 256, 0), ("int8", 1 / 256, -128), ("uint8", 1 / 255, 0)])
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero_point"),
+    [("uint8", 1 / 256, 0), ("int8", 1 / 256, -128), ("uint8", 1 / 255, 0), ("int8", 1 / 254, -127)],
+)
 def test_classify_takes_a_quantized_range_of_0_to_1_for_probabilities(dtype: str, scale: float, zero_point: int) -> None:
     """Even where they sum to something else."""
     head = Classify(outputs(TensorSpec("out", (1, 4), dtype, scale, zero_point)), ClassifyOptions())

@@ -120,14 +120,15 @@ def test_yolo_pose(transposed: bool, dtype: str, normalized: bool, kpt_shape: tu
 
 
 @pytest.mark.parametrize("normalized", [False, True])
-def test_end_to_end(normalized: bool) -> None:
+@pytest.mark.parametrize("most", [300, -1])
+def test_end_to_end(normalized: bool, most: int) -> None:
     unit = np.array([96, 64]) if normalized else np.ones(2)
     rows = np.zeros((1, 300, 12), np.float32)
     box, points = np.array([10, 12, 50, 60]), np.array([[20, 30, 0.7], [40, 50, 0.2]])
     rows[0, 0] = [*(box / np.tile(unit, 2)), 0.5, 1, *(points / [*unit, 1]).ravel()]
     rows[0, 1] = rows[0, 0]
     rows[0, 1, 4:6] = 0.8, 0
-    head = YoloPose(outputs((1, 300, 12)), YoloPoseOptions((2, 3)))
+    head = YoloPose(outputs((1, most, 12)), YoloPoseOptions((2, 3)))
     check(head([rows], YoloPose.defaults), [(0.8, 0, box, points), (0.5, 1, box, points)])
 
 
@@ -164,6 +165,7 @@ def test_how_many_points_there_are() -> None:
         ((1, 6, 56), 0, ["movenet"]),
         ((1, 300, 57), 0, ["yolo_pose"]),
         ((1, 56, CELLS), 0, ["yolo", "yolo_pose"]),
+        ((1, 56, CELLS), 1, ["yolo_pose"]),
         ((1, 56, CELLS), 52, ["yolo"]),
         ((1, 84, CELLS), 0, ["yolo"]),
         ((1, 8, CELLS), 0, ["yolo"]),

@@ -123,6 +123,7 @@ def test_a_score_that_is_not_finite_is_told(number: float) -> None:
         ([-0.2, 3.0], "float32", 0.0, 0, MaskOptions()),
         ([100, 140], "uint8", 1 / 255, 0, MaskOptions()),
         ([-2, 10], "int8", 1 / 255, -128, MaskOptions()),
+        ([-1, 11], "int8", 1 / 254, -127, MaskOptions()),
         ([-1, 1], "int8", 0.1, 0, MaskOptions()),
         ([99, 101], "uint8", 1 / 255, 100, MaskOptions(scores="logits")),
     ],

@@ -57,7 +57,8 @@ def test_two_tensors_a_grid(strides: tuple[int, ...], interleaved: bool, quantiz
     tensors = Tensors(dict(parts) if interleaved else named | sides, SIZE, quantized=quantized)
     real = dict(zip([tensor.name for tensor in tensors.outputs.tensors], tensors.real, strict=True))
     scores, distances = (np.concatenate([real[name][0] for name in names]) for names in (named, sides))
-    found = tensors.found("nanodet", 0.5)
+    name = "picodet" if len(strides) == 4 else "nanodet"
+    found = tensors.found(name, 0.5)
     expected = decoded(scores, distances, strides, 0.5, 0.5)
     if quantized:
         assert len(found) == len(expected)
@@ -96,6 +97,8 @@ def test_shapes(shape: tuple[int, ...], side: int, classes: int | None) -> None:
 def test_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"needs \[1, N, classes \+ 44\], or scores .* at input size \[80, 48\], not 'a'"):
         Tensors({"a": np.zeros((1, 84, 47))}, SIZE).head("nanodet", reg_max=10)
+    with pytest.raises(ValueError, match="the picodet head needs scores and distances of four grids, not 'a'"):
+        Tensors({"a": np.zeros((1, 84, 47))}, SIZE).head("picodet")
     with pytest.raises(ValueError, match="reg_max is a number of cells"):
         NanoDetOptions(reg_max=0)
     with pytest.raises(ValueError, match="strides are pixels"):
