@@ -52,7 +52,7 @@ class Model:
         end = time.monotonic() + WARM_UP_S
         while len(runs_ms) < WARM_UP_RUNS and (len(runs_ms) < 2 or time.monotonic() < end):
             start = time.perf_counter()
-            self._arrays(self._predict(self.runtime.run(zeros), UNSUPPRESSED), 0)
+            self._arrays(self._predict(self.runtime.run(zeros), UNSUPPRESSED), None)
             runs_ms.append((time.perf_counter() - start) * 1000)
         return max(runs_ms)
 
@@ -83,13 +83,14 @@ class Model:
         )
         return found[kept]
 
-    def _arrays(self, found: Prediction, slot: int) -> Arrays:
-        """For the packet; a class map goes into the slot. ValueError where it does not fit."""
+    def _arrays(self, found: Prediction, slot: int | None) -> Arrays:
+        """For the packet; a class map goes into the slot, of a warm-up nowhere. ValueError where it does not fit."""
         if isinstance(found, Segments):
             height, width = found.class_map.shape
             if self._output + found.class_map.nbytes > self._slots.slot_bytes:
                 raise ValueError(f"the model gives a class map of {width}x{height}, which is larger than its input")
-            self._slots.array(slot, (height, width), "int16", self._output)[:] = found.class_map
+            if slot is not None:
+                self._slots.array(slot, (height, width), "int16", self._output)[:] = found.class_map
             return Arrays(map_size=(height, width))
         if isinstance(found, Poses):
             found = found[: MOST_POSE_BYTES // (POSE_BYTES + found.points[:1].nbytes)]
