@@ -103,7 +103,7 @@ class ModelWorker:
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """Delegates that could not be had, and why."""
+        """See `LoadedModel`."""
         serving = self._serving
         return serving.loaded.refused if serving else {}
 
@@ -205,17 +205,16 @@ class ModelWorker:
     def _live_once(self) -> None:
         """Workers that take over from one another, from the first one's start to the last one's end."""
         try:
-            first = self._chain.first
-            serving = self._start.serve(self.rungs[first:], self._count, self._serving.pool if self._serving else None)
-            rung = first + serving.loaded.rung
+            pool = self._serving.pool if self._serving else None
+            serving = self._start.serve(self.rungs[self._chain.first :], self._count, pool)
             try:
                 while True:
-                    self._take_over(serving, rung)
+                    self._take_over(serving)
                     better = self._serve(serving)
                     if better is None:
                         return
                     serving.loaded.process.end()
-                    serving, rung = better, better.loaded.rung
+                    serving = better
                     self._chain.start_over()
             finally:
                 self._abandon(serving.loaded.process)
@@ -223,12 +222,12 @@ class ModelWorker:
             with self._changed:
                 self._start = Start(self._spawner, self.name, self._plan)
 
-    def _take_over(self, serving: Serving, rung: int) -> None:
+    def _take_over(self, serving: Serving) -> None:
         """From now on requests are for this worker."""
         old = self._serving
         with self._changed:
-            self.rung, self._serving = rung, serving
-            self._chain.serves(rung, time.monotonic())
+            self.rung, self._serving = self.rungs.index(serving.loaded.rung), serving
+            self._chain.serves(self.rung, time.monotonic())
             if old is None or old.pool is not serving.pool:
                 self._free = deque(serving.pool.slots)
             stale = [request for request in self._pending if request.slot.spec is not serving.pool.spec]

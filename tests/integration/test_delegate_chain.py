@@ -3,13 +3,14 @@
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from agent.errors import BundleError
-from agent.runtimes import Delegate
+from agent.runtimes import Delegate, ModelReport
 from agent.worker.chain import ChainPolicy
 from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
@@ -51,6 +52,26 @@ def test_strikes_move_it_down_and_frames_go_on(spawner: Spawner) -> None:
         assert (worker.restarts, worker.rung) == (2, 1)
     finally:
         worker.close()
+
+
+def test_what_no_head_takes_is_a_strike_too(spawner: Spawner) -> None:
+    worker = faulty_worker(spawner, delegates=(CRASHING, Delegate("wrong"), CPU), policy=LATE)
+    try:
+        assert [ask(worker, PICTURE).prediction is not None for _ in range(6)] == [False] * 4 + [True] * 2
+        assert [rung.delegate.name for rung in worker.fallen] == ["crashing", "wrong"]
+    finally:
+        worker.close()
+
+
+def test_a_delegate_whose_warm_up_no_head_takes_is_passed_over(spawner: Spawner) -> None:
+    worker = faulty_worker(spawner, delegates=(Delegate("useless"), CPU))
+    try:
+        assert ask(worker, PICTURE).prediction is not None
+        assert (worker.rung, worker.restarts) == (1, 0)
+        assert worker.refused == {"useless": "the scores are upside down"}
+    finally:
+        worker.close()
+    assert children(os.getpid()) == []
 
 
 def test_without_an_alternative_it_is_restarted_for_ever(spawner: Spawner) -> None:
@@ -200,7 +221,30 @@ def test_a_variant_whose_delegate_is_not_there_is_passed_over(spawner: Spawner) 
         spec = worker.spec(20)
         assert spec is not None
         assert spec.variant == "cpu"
-        assert worker.refused == {"absent": "none of the delegates is there"}
+        assert worker.refused == {
+            "absent of variant coral": "none of the delegates is there",
+            "absent of variant cpu": "it is not there",
+        }
+    finally:
+        worker.close()
+
+
+def test_each_variant_that_is_passed_over_is_told(spawner: Spawner) -> None:
+    def unresolved(_report: ModelReport) -> NoReturn:
+        raise BundleError("the bundle says otherwise")
+
+    plan = faulty_plan(
+        faulty_variant((CPU,), "fp16", path="broken"),
+        replace(faulty_variant((CPU,), "int8"), resolve=unresolved),
+        faulty_variant((CPU,), "fp32"),
+    )
+    worker = ModelWorker("faulty", plan, 2, spawner)
+    worker.start()
+    try:
+        spec = worker.spec(20)
+        assert spec is not None
+        assert (spec.variant, worker.rung) == ("fp32", 2)
+        assert worker.refused == {"cpu of variant fp16": "no model", "cpu of variant int8": "the bundle says otherwise"}
     finally:
         worker.close()
 
