@@ -29,18 +29,16 @@ class DelegateChain:
         self._serving = rung
         self._clean_since = now
 
-    def struck(self, now: float) -> bool:
-        """The worker has failed. Whether that moves the model down; at the last rung, nothing does."""
+    def struck(self, now: float) -> None:
+        """The worker has failed: with enough strikes that moves the model down, but never from the last rung."""
         if self._clean(now):
             self._strikes.clear()
         culprit, self._serving = self.first if self._serving is None else self._serving, None
         self._strikes.append(now)
         enough = len(self._strikes) == self._policy.strikes and now - self._strikes[0] < self._policy.within_s
-        if not enough or culprit + 1 >= self._rungs:
-            return False
-        self.first = culprit + 1
-        self._strikes.clear()
-        return True
+        if enough and culprit + 1 < self._rungs:
+            self.first = culprit + 1
+            self._strikes.clear()
 
     def due_up(self, now: float) -> bool:
         """Whether it has been clean for so long on a rung that is not the best that those above are to be tried."""

@@ -22,7 +22,7 @@ from agent.worker.starting import InputSlot, ModelPlan, Process, Rung, Serving, 
 log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S, BACKOFF_CAP_S = 0.1, 2.0
-CLEAN_S = 60.0  # a worker that has lived so long starts the backoff over
+CLEAN_S = 60.0  # a worker that has served so long starts the backoff over
 CLOSING_LOOK_S = 0.1
 CHANGING_LOOK_S = 0.005  # while a better worker is on its way, for which frames should not wait longer than need be
 
@@ -178,7 +178,6 @@ class ModelWorker:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            started = time.monotonic()
             try:
                 self._live_once()
             except (BundleError, WorkerError) as error:
@@ -192,8 +191,6 @@ class ModelWorker:
                     self._chain.start_over()
                 else:
                     self._chain.struck(time.monotonic())
-                if time.monotonic() - started > CLEAN_S:
-                    self._backoff.reset()
                 self.restarts += 1
                 self._set_state("restarting", error)
                 self._pause(self._backoff.next_s())
@@ -207,6 +204,7 @@ class ModelWorker:
         try:
             pool = self._serving.pool if self._serving else None
             serving = self._start.serve(self.rungs[self._chain.first :], self._count, pool)
+            since = time.monotonic()
             try:
                 while True:
                     self._take_over(serving)
@@ -218,6 +216,8 @@ class ModelWorker:
                     self._chain.start_over()
             finally:
                 self._abandon(serving.loaded.process)
+                if time.monotonic() - since > CLEAN_S:
+                    self._backoff.reset()
         finally:
             with self._changed:
                 self._start = Start(self._spawner, self.name, self._plan)
