@@ -243,13 +243,11 @@ class ModelWorker:
         self._set_state("running")
 
     def _serve(self, serving: Serving) -> Serving | None:
-        """Deliver answers until `close`, or until a better worker is there and every slot is back: returns the better one."""
+        """Deliver answers until `close`, or until a better worker is there and may take over: returns the better one."""
         process = serving.loaded.process
         while not self._closing.is_set():
             with self._changed:
-                better = self._better(serving)
-                if better is not None and self._trial is not None and len(self._free) == self._count:
-                    self._start, self._trial, self._ready = self._trial.start, None, False
+                if better := self._better(serving):
                     return better
                 due_ns = self._head_since_ns + serving.deadline_ns if self._pending else None
             look_ns = time.monotonic_ns() + int((CHANGING_LOOK_S if self._trial else CLOSING_LOOK_S) * 1e9)
@@ -261,17 +259,21 @@ class ModelWorker:
         return None
 
     def _better(self, serving: Serving) -> Serving | None:
-        """Try the way up when it is due; what that has brought."""
-        now = time.monotonic()
-        if self._trial is None:
+        """Try the way up when it is due; what that has brought, as soon as it can take over without losing a frame."""
+        trial, now = self._trial, time.monotonic()
+        if trial is None:
             if self._restart and self._chain.due_up(now):
-                start = Start(self._spawner, self.name, self._plan)
-                self._trial = Trial(start, self.rungs[: self.rung], serving.pool)
-            return None
-        if self._trial.done.is_set() and self._trial.serving is None:
-            self._trial = None
-            self._chain.tried_up(now)
-        return self._trial.serving if self._trial else None
+                self._trial = Trial(Start(self._spawner, self.name, self._plan), self.rungs[: self.rung], serving.pool)
+        elif trial.done.is_set():
+            better = trial.serving
+            if better is None:
+                self._trial = None
+                self._chain.tried_up(now)
+            # of the same slots those that are not submitted yet may be out; they are good for the better worker, too
+            elif len(self._free) == self._count if better.pool is not serving.pool else not self._pending:
+                self._start, self._trial, self._ready = trial.start, None, False
+                return better
+        return None
 
     def _deliver(self, serving: Serving, answer: Inferred) -> None:
         with self._changed:
@@ -291,7 +293,7 @@ class ModelWorker:
         request.done(Outcome(prediction, answer.inference_ms, answer.postprocess_ms))
 
     def _can_give(self) -> bool:
-        """Whether a slot may be taken: not while all are to come back, before a better worker takes over."""
+        """Whether a slot may be taken: not while a better worker waits for those that are out."""
         return self._ready and bool(self._free) and not (self._trial and self._trial.serving)
 
     def _put_back(self, slot: InputSlot) -> None:

@@ -14,7 +14,7 @@ from agent.runtimes import Delegate, ModelReport
 from agent.worker.chain import ChainPolicy
 from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
-from tests.faulty import ask, faulty_plan, faulty_variant, faulty_worker
+from tests.faulty import ask, faulty_plan, faulty_variant, faulty_worker, submit
 from tests.faulty_runtime import FINE, PICTURE
 from tests.processes import children
 from tests.waiting import wait_until
@@ -109,9 +109,26 @@ def test_a_delegate_that_comes_back_is_taken_without_losing_a_frame(spawner: Spa
         worker.close()
 
 
-def test_a_better_worker_waits_for_the_slots_that_are_out(spawner: Spawner, tmp_path: Path) -> None:
+def test_a_better_worker_of_the_same_variant_takes_the_slots_that_are_out(spawner: Spawner, tmp_path: Path) -> None:
     plug = tmp_path / "plug"
     worker = faulty_worker(spawner, delegates=(Delegate("plugged", options={"file": str(plug)}), CPU), policy=SOON)
+    try:
+        kept = worker.acquire(20)
+        assert kept is not None
+        plug.touch()
+        wait_until(lambda: worker.rung == 0, "the change, beside a slot that is out")
+        assert ask(worker, PICTURE).prediction is not None
+        assert submit(worker, kept, PICTURE).prediction is not None
+    finally:
+        worker.close()
+
+
+def test_a_better_worker_of_another_variant_waits_for_the_slots_that_are_out(spawner: Spawner, tmp_path: Path) -> None:
+    plug = tmp_path / "plug"
+    plugged = Delegate("plugged", options={"file": str(plug)})
+    plan = faulty_plan(faulty_variant((plugged,), "coral", strict=True), faulty_variant((CPU,), "cpu"))
+    worker = ModelWorker("faulty", plan, 2, spawner, policy=SOON)
+    worker.start()
     try:
         first, second = worker.acquire(20), worker.acquire(20)
         assert first is not None
