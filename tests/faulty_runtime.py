@@ -1,8 +1,8 @@
 """A runtime that does what a bad model or driver does, when the first byte of its input says so. Runs in a real model worker.
 
-Its delegates: `cpu` and others are to be had; `crashing` crashes at each picture; `wrong` gives what no head takes at each picture,
-`useless` at the warm-up too; `boasting` says that it is slower than it is; `plugged` is to be had while the file exists that its
-option `file` names; `absent` never is.
+Its delegates: `cpu` and others are to be had; `crashing` crashes at each picture, `dying` at the warm-up too; `wrong` gives what
+no head takes at each picture, `useless` at the warm-up too; `boasting` says that it is slower than it is; `plugged` is to be had
+while the file exists that its option `file` names; `absent` never is.
 """
 
 import ctypes
@@ -92,7 +92,7 @@ def _first_there(delegates: Sequence[Delegate]) -> tuple[str, dict[str, str]]:
 def _run_on(delegate: str, fault: int) -> None:
     if delegate == "boasting":
         protocol.send(_socket(), protocol.Ready(0, 1e9))
-    if delegate == "crashing" and fault == PICTURE:
+    if delegate == "dying" or (delegate == "crashing" and fault == PICTURE):
         _segfault()
     if delegate == "useless" or (delegate == "wrong" and fault == PICTURE):
         raise ValueError("the scores are upside down")

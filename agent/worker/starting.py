@@ -141,7 +141,7 @@ class Start:
         self._plan = plan
         self._lock = threading.Lock()
         self._process: Process | None = None
-        self._cancelled = False
+        self.cancelled = False
 
     @property
     def pid(self) -> int | None:
@@ -152,7 +152,7 @@ class Start:
     def cancel(self) -> None:
         """Kill what has been started."""
         with self._lock:
-            self._cancelled = True
+            self.cancelled = True
             if self._process:
                 self._process.kill()
 
@@ -209,7 +209,7 @@ class Start:
         process = Process(self._spawner, "agent.worker.model_child", self._name, _decoder, self._plan.memory_limit_bytes)
         with self._lock:
             self._process = process
-            if self._cancelled:
+            if self.cancelled:
                 process.kill()
         return process
 
@@ -259,8 +259,13 @@ class Trial:
 
     def _run(self) -> None:
         try:
-            with contextlib.suppress(BundleError, WorkerError):  # what serves goes on serving
-                self.serving = self.start.serve(self._rungs, len(self._pool.slots), self._pool, strict=True)
+            for begin in range(len(self._rungs)):  # whatever crashes must not hide what comes after it
+                if self.serving or self.start.cancelled:
+                    break
+                with contextlib.suppress(WorkerError):
+                    self.serving = self.start.serve(self._rungs[begin:], len(self._pool.slots), self._pool, strict=True)
+        except BundleError:
+            pass  # what serves goes on serving
         finally:
             self.done.set()
 

@@ -171,6 +171,21 @@ def test_after_the_fall_the_way_up_is_tried_again(spawner: Spawner) -> None:
         worker.close()
 
 
+def test_a_delegate_that_crashes_does_not_hide_a_better_one_after_it(spawner: Spawner, tmp_path: Path) -> None:
+    plug = tmp_path / "plug"
+    plugged = Delegate("plugged", options={"file": str(plug)})
+    worker = faulty_worker(spawner, delegates=(Delegate("dying"), plugged, CPU), policy=SOON)
+    try:
+        assert ask(worker, PICTURE).prediction is not None
+        assert worker.rung == 2
+        plug.touch()
+        wait_until(lambda: worker.rung == 1, "the way up past the one that crashes")
+        assert ask(worker, PICTURE).prediction is not None
+    finally:
+        worker.close()
+    assert children(os.getpid()) == []
+
+
 def test_a_way_up_in_vain_leaves_nothing_behind(spawner: Spawner) -> None:
     worker = faulty_worker(spawner, delegates=(ABSENT, CPU), policy=SOON)
     try:

@@ -96,11 +96,25 @@ def test_it_is_not_due_on_the_best_nor_without_a_worker(chain: DelegateChain) ->
     assert not chain.due_up(10_000)
 
 
-def test_a_try_in_vain_is_repeated_after_ten_more_minutes(chain: DelegateChain) -> None:
+def test_each_try_in_vain_doubles_the_time_to_the_next(chain: DelegateChain) -> None:
+    strike(chain, 1, 2, 3)
+    now = 604.0
+    for pause in (1200, 2400, 4800, 7200, 7200):
+        chain.tried_up(now)
+        assert not chain.due_up(now + pause - 1)
+        now += pause
+        assert chain.due_up(now)
+
+
+def test_a_move_starts_that_over(chain: DelegateChain) -> None:
     strike(chain, 1, 2, 3)
     chain.tried_up(604)
-    assert not chain.due_up(1203)
-    assert chain.due_up(1204)
+    strike(chain, 605, 606, 607)  # down again
+    assert chain.due_up(1208)
+    chain.tried_up(1208)
+    chain.start_over()
+    chain.serves(1, 1300)
+    assert chain.due_up(1900)
 
 
 def test_a_slow_restart_is_not_clean() -> None:
