@@ -9,7 +9,7 @@ from agent.runtimes import Delegate, ModelReport
 from agent.worker.chain import ChainPolicy
 from agent.worker.model import ModelWorker, Outcome
 from agent.worker.spawner import Spawner
-from agent.worker.starting import ModelPlan, Variant
+from agent.worker.starting import InputSlot, ModelPlan, Variant
 from tests.faulty_runtime import CLASSES, SIDE
 
 THRESHOLDS = Thresholds(score=0.1, iou=None, max_detections=5)
@@ -65,6 +65,11 @@ def ask(worker: ModelWorker, fault: int, deadline_s: float = 20.0) -> Outcome:
     """Submit one picture that provokes `fault`, and wait for what becomes of it."""
     slot = worker.acquire(deadline_s)
     assert slot is not None, f"no slot: {worker.state} {worker.failure}"
+    return submit(worker, slot, fault, deadline_s)
+
+
+def submit(worker: ModelWorker, slot: InputSlot, fault: int, deadline_s: float = 20.0) -> Outcome:
+    """As `ask`, with a slot that has been acquired before."""
     slot.input.fill(fault)
     outcomes: list[Outcome] = []
     answered = threading.Event()

@@ -1,7 +1,8 @@
 """A runtime that does what a bad model or driver does, when the first byte of its input says so. Runs in a real model worker.
 
-Its delegates: `cpu` and others are to be had; `crashing` crashes at each picture; `plugged` is to be had while the file exists that
-its option `file` names; `absent` never is.
+Its delegates: `cpu` and others are to be had; `crashing` crashes at each picture, `dying` at the warm-up too; `wrong` gives what
+no head takes at each picture, `useless` at the warm-up too; `boasting` says that it is slower than it is; `plugged` is to be had
+while the file exists that its option `file` names; `absent` never is.
 """
 
 import ctypes
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from agent.core.types import TensorSpec
 from agent.errors import BundleError
 from agent.runtimes import Delegate, ModelReport, RuntimeOptions
+from agent.worker import protocol
 
 SIDE, CLASSES = 8, 4
 FINE, SEGFAULT, HANG, LEAK, TRUNCATE, GARBAGE, NAN, RAISE, CLOSE = range(9)
@@ -30,6 +32,8 @@ class FaultyRuntime:
 
     def __init__(self, path: str, options: RuntimeOptions) -> None:
         self._delegate, refused = _first_there(options.delegates)
+        if path == "broken":
+            raise BundleError("no model")
         if path == "segfault":
             _segfault()
         if path == "hang":
@@ -45,7 +49,8 @@ class FaultyRuntime:
     def run(self, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         fault = int(inputs[0].flat[0])
         scores = np.array([[0.0, 1.0, 0.0, 0.0]], np.float32)
-        if fault == SEGFAULT or (self._delegate == "crashing" and fault == PICTURE):
+        _run_on(self._delegate, fault)
+        if fault == SEGFAULT:
             _segfault()
         elif fault == HANG:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -82,6 +87,15 @@ def _first_there(delegates: Sequence[Delegate]) -> tuple[str, dict[str, str]]:
     if delegates:
         raise BundleError("none of the delegates is there")
     return "cpu", {}
+
+
+def _run_on(delegate: str, fault: int) -> None:
+    if delegate == "boasting":
+        protocol.send(_socket(), protocol.Ready(0, 1e9))
+    if delegate == "dying" or (delegate == "crashing" and fault == PICTURE):
+        _segfault()
+    if delegate == "useless" or (delegate == "wrong" and fault == PICTURE):
+        raise ValueError("the scores are upside down")
 
 
 def _segfault() -> None:

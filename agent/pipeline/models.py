@@ -1,5 +1,6 @@
 """A model slot's worker, from its section of the config."""
 
+import logging
 import os
 import platform
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from agent.worker.spawner import Spawner
 from agent.worker.starting import LoadedModel, ModelPlan, Variant, no_variant
 
 MOST_THREADS = 4
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,10 @@ def make_worker(
     restart: bool = True,
 ) -> ModelWorker:
     """The worker that a model slot asks for, not yet started. Raises as `plan`."""
-    return ModelWorker(name, plan(config).model, slots, spawner, on_change, restart=restart)
+    planned = plan(config).model
+    for variant, why in planned.unfit.items():
+        log.info("model %s: variant %s is left out: %s", name, variant, why)
+    return ModelWorker(name, planned, slots, spawner, on_change, restart=restart)
 
 
 def look_at(name: str, config: ModelConfig) -> tuple[Bundle, LoadedModel]:

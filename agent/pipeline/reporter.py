@@ -178,7 +178,7 @@ def _pipeline_health(pipeline: Pipeline, elapsed_s: float) -> PipelineHealth:
 
 def _fallback(worker: ModelWorker) -> str:
     left = ", ".join(dict.fromkeys(rung.delegate.name for rung in worker.fallen))
-    return f"it failed again and again on {left}; after ten clean minutes that is tried again"
+    return f"it failed again and again on {left}; that is tried again after ten clean minutes, then ever less often"
 
 
 def _model_health(worker: ModelWorker) -> ModelHealth:

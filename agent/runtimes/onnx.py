@@ -30,6 +30,7 @@ LEVELS = {
 # what onnxruntime writes in core/common/status.cc and core/framework/tensorprotoutils.cc
 PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 WEIGHTS_MISSING = re.compile(r'External data path does not exist: "([^"]+)"')
+RECORD_ASSIGNMENT = ("session.record_ep_graph_assignment_info", "1")
 FATAL_ONLY = 4  # onnxruntime's log level: its warnings come back to us as what `get_providers` says
 
 
@@ -49,19 +50,20 @@ class OnnxRuntime:
         settings.inter_op_num_threads = 1
         settings.graph_optimization_level = LEVELS[options.graph_optimization]
         settings.log_severity_level = FATAL_ONLY
-        try:
-            self._session = onnxruntime.InferenceSession(path, settings, providers=providers)
-        except Exception as error:  # noqa: BLE001  onnxruntime's exceptions share no base but this one
-            raise BundleError(f"{path}: onnxruntime cannot load it: {_line(error)}") from None
+        settings.add_session_config_entry(*RECORD_ASSIGNMENT)
+        self._session, failed = _open(path, settings, providers)
         active = self._session.get_providers()
+        delegate = _taking_part(self._session)
         refused |= {short_name(name): "onnxruntime left it out without a word" for name, _ in providers if name not in active}
+        refused |= {short_name(name): "it took none of this model's operators" for name in active[: active.index(delegate)]}
+        refused |= failed
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._inputs = [tensor.name for tensor in inputs]
         self._outputs = [tensor.name for tensor in outputs]
         self.report = ModelReport(
             inputs=tuple(_spec(path, tensor) for tensor in inputs),
             outputs=tuple(_spec(path, tensor) for tensor in outputs),
-            delegate=short_name(active[0]),
+            delegate=short_name(delegate),
             refused=refused,
             metadata=dict(self._session.get_modelmeta().custom_metadata_map),
         )
@@ -79,6 +81,29 @@ class OnnxRuntime:
 def short_name(provider: str) -> str:
     """The name of a provider in configs: cuda for CUDAExecutionProvider."""
     return provider.removesuffix("ExecutionProvider").lower()
+
+
+def _open(
+    path: str, settings: onnxruntime.SessionOptions, providers: Sequence[tuple[str, dict[str, str]]]
+) -> tuple[onnxruntime.InferenceSession, dict[str, str]]:
+    """A session on the first provider with which one can be made, and those after it; those before by short name, and why not."""
+    failed: dict[str, str] = {}
+    for begin, (name, _) in enumerate(providers):
+        try:
+            # without onnxruntime's own fallback, which would go on without a provider that fails and not say so
+            return onnxruntime.InferenceSession(path, settings, providers=providers[begin:], enable_fallback=0), failed
+        except Exception as error:  # noqa: BLE001  onnxruntime's exceptions share no base but this one
+            failed[short_name(name)] = why = _line(error)
+    raise BundleError(f"{path}: onnxruntime cannot load it: {why}")
+
+
+def _taking_part(session: onnxruntime.InferenceSession) -> str:
+    """The first provider that runs any of the model; of an onnxruntime too old to tell, its first."""
+    active: list[str] = session.get_providers()
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return active[0]
+    names = {part.ep_name for part in session.get_provider_graph_assignment_info()}
+    return next((name for name in active if name in names), active[0])
 
 
 def _spec(path: str, tensor: Any) -> TensorSpec:

@@ -22,7 +22,7 @@ from agent.worker.starting import InputSlot, ModelPlan, Process, Rung, Serving, 
 log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S, BACKOFF_CAP_S = 0.1, 2.0
-CLEAN_S = 60.0  # a worker that has lived so long starts the backoff over
+CLEAN_S = 60.0  # a worker that has served so long starts the backoff over
 CLOSING_LOOK_S = 0.1
 CHANGING_LOOK_S = 0.005  # while a better worker is on its way, for which frames should not wait longer than need be
 
@@ -103,7 +103,7 @@ class ModelWorker:
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """Delegates that could not be had, and why."""
+        """See `LoadedModel`."""
         serving = self._serving
         return serving.loaded.refused if serving else {}
 
@@ -178,7 +178,6 @@ class ModelWorker:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            started = time.monotonic()
             try:
                 self._live_once()
             except (BundleError, WorkerError) as error:
@@ -192,8 +191,6 @@ class ModelWorker:
                     self._chain.start_over()
                 else:
                     self._chain.struck(time.monotonic())
-                if time.monotonic() - started > CLEAN_S:
-                    self._backoff.reset()
                 self.restarts += 1
                 self._set_state("restarting", error)
                 self._pause(self._backoff.next_s())
@@ -205,30 +202,32 @@ class ModelWorker:
     def _live_once(self) -> None:
         """Workers that take over from one another, from the first one's start to the last one's end."""
         try:
-            first = self._chain.first
-            serving = self._start.serve(self.rungs[first:], self._count, self._serving.pool if self._serving else None)
-            rung = first + serving.loaded.rung
+            pool = self._serving.pool if self._serving else None
+            serving = self._start.serve(self.rungs[self._chain.first :], self._count, pool)
+            since = time.monotonic()
             try:
                 while True:
-                    self._take_over(serving, rung)
+                    self._take_over(serving)
                     better = self._serve(serving)
                     if better is None:
                         return
                     serving.loaded.process.end()
-                    serving, rung = better, better.loaded.rung
+                    serving = better
                     self._chain.start_over()
             finally:
                 self._abandon(serving.loaded.process)
+                if time.monotonic() - since > CLEAN_S:
+                    self._backoff.reset()
         finally:
             with self._changed:
                 self._start = Start(self._spawner, self.name, self._plan)
 
-    def _take_over(self, serving: Serving, rung: int) -> None:
+    def _take_over(self, serving: Serving) -> None:
         """From now on requests are for this worker."""
         old = self._serving
         with self._changed:
-            self.rung, self._serving = rung, serving
-            self._chain.serves(rung, time.monotonic())
+            self.rung, self._serving = self.rungs.index(serving.loaded.rung), serving
+            self._chain.serves(self.rung, time.monotonic())
             if old is None or old.pool is not serving.pool:
                 self._free = deque(serving.pool.slots)
             stale = [request for request in self._pending if request.slot.spec is not serving.pool.spec]
@@ -244,13 +243,11 @@ class ModelWorker:
         self._set_state("running")
 
     def _serve(self, serving: Serving) -> Serving | None:
-        """Deliver answers until `close`, or until a better worker is there and every slot is back: returns the better one."""
+        """Deliver answers until `close`, or until a better worker is there and may take over: returns the better one."""
         process = serving.loaded.process
         while not self._closing.is_set():
             with self._changed:
-                better = self._better(serving)
-                if better is not None and self._trial is not None and len(self._free) == self._count:
-                    self._start, self._trial, self._ready = self._trial.start, None, False
+                if better := self._better(serving):
                     return better
                 due_ns = self._head_since_ns + serving.deadline_ns if self._pending else None
             look_ns = time.monotonic_ns() + int((CHANGING_LOOK_S if self._trial else CLOSING_LOOK_S) * 1e9)
@@ -262,17 +259,21 @@ class ModelWorker:
         return None
 
     def _better(self, serving: Serving) -> Serving | None:
-        """Try the way up when it is due; what that has brought."""
-        now = time.monotonic()
-        if self._trial is None:
+        """Try the way up when it is due; what that has brought, as soon as it can take over without losing a frame."""
+        trial, now = self._trial, time.monotonic()
+        if trial is None:
             if self._restart and self._chain.due_up(now):
-                start = Start(self._spawner, self.name, self._plan)
-                self._trial = Trial(start, self.rungs[: self.rung], serving.pool)
-            return None
-        if self._trial.done.is_set() and self._trial.serving is None:
-            self._trial = None
-            self._chain.tried_up(now)
-        return self._trial.serving if self._trial else None
+                self._trial = Trial(Start(self._spawner, self.name, self._plan), self.rungs[: self.rung], serving.pool)
+        elif trial.done.is_set():
+            better = trial.serving
+            if better is None:
+                self._trial = None
+                self._chain.tried_up(now)
+            # of the same slots those that are not submitted yet may be out; they are good for the better worker, too
+            elif len(self._free) == self._count if better.pool is not serving.pool else not self._pending:
+                self._start, self._trial, self._ready = trial.start, None, False
+                return better
+        return None
 
     def _deliver(self, serving: Serving, answer: Inferred) -> None:
         with self._changed:
@@ -292,7 +293,7 @@ class ModelWorker:
         request.done(Outcome(prediction, answer.inference_ms, answer.postprocess_ms))
 
     def _can_give(self) -> bool:
-        """Whether a slot may be taken: not while all are to come back, before a better worker takes over."""
+        """Whether a slot may be taken: not while a better worker waits for those that are out."""
         return self._ready and bool(self._free) and not (self._trial and self._trial.serving)
 
     def _put_back(self, slot: InputSlot) -> None:

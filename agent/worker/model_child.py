@@ -6,7 +6,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from queue import SimpleQueue
 from typing import Any, NoReturn
 
@@ -18,9 +19,9 @@ from agent.core.heads import HEADS, Head, ModelOutputs
 from agent.core.nms import nms
 from agent.core.spec import HeadSpec, Thresholds
 from agent.core.types import Classes, Detections, Poses, Prediction, Segments
-from agent.errors import Reject
+from agent.errors import BundleError, Reject
 from agent.loading import load_class
-from agent.runtimes import Runtime
+from agent.runtimes import ModelReport, Runtime
 from agent.worker import child, protocol
 from agent.worker.protocol import Arrays, Fault, Infer, Inferred, Load, Loaded, Prepare, Ready
 from agent.worker.slots import SharedSlots
@@ -29,6 +30,7 @@ WARM_UP_RUNS = 10
 WARM_UP_S = 0.5  # a slow model is run less often, but twice at least
 POSE_BYTES = 24  # of a packet, without its points
 MOST_POSE_BYTES = protocol.MAX_PACKET - 1024  # the best that fit: some 800 people of 17 points
+MOST_METADATA_BYTES = protocol.MAX_PACKET - 64 * 1024  # the rest is for the tensors' names and shapes
 UNSUPPRESSED = Thresholds(score=0.0, iou=None)
 
 
@@ -52,7 +54,7 @@ class Model:
         end = time.monotonic() + WARM_UP_S
         while len(runs_ms) < WARM_UP_RUNS and (len(runs_ms) < 2 or time.monotonic() < end):
             start = time.perf_counter()
-            self._arrays(self._predict(self.runtime.run(zeros), UNSUPPRESSED), 0)
+            self._arrays(self._predict(self.runtime.run(zeros), UNSUPPRESSED), None)
             runs_ms.append((time.perf_counter() - start) * 1000)
         return max(runs_ms)
 
@@ -83,13 +85,14 @@ class Model:
         )
         return found[kept]
 
-    def _arrays(self, found: Prediction, slot: int) -> Arrays:
-        """For the packet; a class map goes into the slot. ValueError where it does not fit."""
+    def _arrays(self, found: Prediction, slot: int | None) -> Arrays:
+        """For the packet; a class map goes into the slot, of a warm-up nowhere. ValueError where it does not fit."""
         if isinstance(found, Segments):
             height, width = found.class_map.shape
             if self._output + found.class_map.nbytes > self._slots.slot_bytes:
                 raise ValueError(f"the model gives a class map of {width}x{height}, which is larger than its input")
-            self._slots.array(slot, (height, width), "int16", self._output)[:] = found.class_map
+            if slot is not None:
+                self._slots.array(slot, (height, width), "int16", self._output)[:] = found.class_map
             return Arrays(map_size=(height, width))
         if isinstance(found, Poses):
             found = found[: MOST_POSE_BYTES // (POSE_BYTES + found.points[:1].nbytes)]
@@ -118,6 +121,18 @@ def make_head(spec: HeadSpec, outputs: ModelOutputs) -> Head:
     return made
 
 
+def sendable(report: ModelReport) -> ModelReport:
+    """A report that fits into a packet: of too much metadata without the longest entries. BundleError if it still does not fit."""
+    sizes = {name: len(name.encode()) + len(text.encode()) for name, text in report.metadata.items()}
+    by_size = sorted(sizes, key=sizes.__getitem__)
+    totals = accumulate(sizes[name] for name in by_size)
+    fitting = {name for name, total in zip(by_size, totals, strict=True) if total <= MOST_METADATA_BYTES}
+    report = replace(report, metadata={name: text for name, text in report.metadata.items() if name in fitting})
+    if len(msgspec.msgpack.encode(Loaded(0, report))) > protocol.MAX_PACKET:
+        raise BundleError(f"the model has {len(report.inputs)} inputs and {len(report.outputs)} outputs, more than can be told")
+    return report
+
+
 def serve(channel: socket.socket) -> NoReturn:
     """Answer the agent's requests until it closes the channel. Decoding goes on in a second thread, beside the next inference."""
     decoder = msgspec.msgpack.Decoder(protocol.ToModelWorker)
@@ -143,7 +158,7 @@ def serve(channel: socket.socket) -> NoReturn:
             last = Invoked(model, message, outputs, (time.perf_counter() - start) * 1000)
         elif isinstance(message, Load):
             models[message.model] = model = Model(message)
-            protocol.send(channel, Loaded(message.model, model.runtime.report))
+            protocol.send(channel, Loaded(message.model, sendable(model.runtime.report)))
         elif descriptor is not None:
             protocol.send(channel, Ready(message.model, models[message.model].prepare(message, descriptor)))
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,6 +28,7 @@ DEADLINE_P99S = 5.0
 
 Process = WorkerProcess[protocol.FromModelWorker]
 Answer = TypeVar("Answer", Loaded, Ready, Inferred)
+Used = TypeVar("Used")
 _decoder = msgspec.msgpack.Decoder(protocol.FromModelWorker)
 
 
@@ -46,6 +46,10 @@ class Variant:
     resolve: Callable[[ModelReport], ModelSpec]
     delegates: tuple[Delegate, ...]
     strict: bool = False
+
+    def on(self, delegate: str) -> str:
+        """How one of its delegates is called beside those of other variants."""
+        return f"{delegate} of variant {self.id}" if self.id else delegate
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +78,11 @@ class ModelPlan:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in a worker. rung: its index among those that were tried. refused: delegates that were not to be had, and why."""
+    """A model in a worker. refused: delegates that were not to be had or rejected the model, as `Variant.on`, and why."""
 
     process: Process
     variant: Variant
-    rung: int
+    rung: Rung
     report: ModelReport
     refused: Mapping[str, str]
 
@@ -137,7 +141,7 @@ class Start:
         self._plan = plan
         self._lock = threading.Lock()
         self._process: Process | None = None
-        self._cancelled = False
+        self.cancelled = False
 
     @property
     def pid(self) -> int | None:
@@ -148,7 +152,7 @@ class Start:
     def cancel(self) -> None:
         """Kill what has been started."""
         with self._lock:
-            self._cancelled = True
+            self.cancelled = True
             if self._process:
                 self._process.kill()
 
@@ -157,32 +161,39 @@ class Start:
 
         BundleError where there is none, naming each variant and why not; WorkerError where a worker fails.
         """
-        failed: dict[str, BundleError] = {}
-        refused: dict[str, str] = {}
-        begin = 0
-        for index, group in groupby(rungs, key=lambda rung: rung.variant):
-            variant, delegates = self._plan.variants[index], tuple(rung.delegate for rung in group)
-            names = [delegate.name for delegate in delegates]
-            process = self._new_process()
-            try:
-                report = self._load(process, variant, delegates, strict=strict or variant.strict)
-            except BundleError as error:
-                process.end()
-                failed[variant.id] = error
-                refused |= dict.fromkeys(names, str(error))
-            except BaseException:
-                process.end()
-                raise
-            else:
-                rung = begin + (names.index(report.delegate) if report.delegate in names else len(names) - 1)
-                refused = dict(report.refused) | refused  # what a better variant was refused for says more
-                return LoadedModel(process, variant, rung, report, {n: why for n, why in refused.items() if n != report.delegate})
-            begin += len(delegates)
-        raise _nothing_serves(self._plan, failed)
+        return self._first(rungs, lambda loaded: loaded, strict=strict)
 
     def serve(self, rungs: Sequence[Rung], count: int, pool: Pool | None, *, strict: bool = False) -> Serving:
         """As `load`, and then warm and with `count` slots: those of `pool`, where the model is still the same."""
-        loaded = self.load(rungs, strict=strict)
+        return self._first(rungs, lambda loaded: self._prepare(loaded, count, pool), strict=strict)
+
+    def _first(self, rungs: Sequence[Rung], use: Callable[[LoadedModel], Used], *, strict: bool) -> Used:
+        """What `use` makes of the first loaded model for which it raises no BundleError."""
+        failed: dict[str, BundleError] = {}
+        refused: dict[str, str] = {}
+        while rungs:
+            variant = self._plan.variants[rungs[0].variant]
+            tried = [rung for rung in rungs if rung.variant == rungs[0].variant]
+            process = self._new_process()
+            try:
+                report = self._load(process, variant, tuple(rung.delegate for rung in tried), strict=strict or variant.strict)
+                names = [rung.delegate.name for rung in tried]
+                if report.delegate in names:
+                    tried = tried[: names.index(report.delegate) + 1]
+                refused |= {variant.on(delegate): why for delegate, why in report.refused.items()}
+                return use(LoadedModel(process, variant, tried[-1], report, refused))
+            except BundleError as error:
+                process.end()
+                failed.setdefault(variant.id, error)
+                for rung in tried:
+                    refused.setdefault(variant.on(rung.delegate.name), str(error))
+                rungs = rungs[len(tried) :]
+            except BaseException:
+                process.end()
+                raise
+        raise _nothing_serves(self._plan, failed)
+
+    def _prepare(self, loaded: LoadedModel, count: int, pool: Pool | None) -> Serving:
         new: Pool | None = None
         try:
             spec = loaded.variant.resolve(loaded.report)
@@ -190,7 +201,6 @@ class Start:
                 pool = new = Pool.create(self._name, spec, count)
             return Serving(loaded, pool, self._warm_up(loaded.process, pool))
         except BaseException:
-            loaded.process.end()
             if new:
                 new.shared.close()
             raise
@@ -199,7 +209,7 @@ class Start:
         process = Process(self._spawner, "agent.worker.model_child", self._name, _decoder, self._plan.memory_limit_bytes)
         with self._lock:
             self._process = process
-            if self._cancelled:
+            if self.cancelled:
                 process.kill()
         return process
 
@@ -217,11 +227,13 @@ class Start:
         spec, shared = pool.spec, pool.shared
         inputs = [TensorView(0, spec.tensor.dtype, spec.tensor.shape)]
         announced = Slots(0, shared.count, shared.slot_bytes)
+        start = time.monotonic()
         process.send(
             Prepare(0, spec.head, spec.input.size, len(spec.labels), inputs, _input_bytes(spec), announced), shared.descriptor
         )
         ready = _wait(process, Ready, "warming up")
-        return int(max(LEAST_DEADLINE_S, DEADLINE_P99S * ready.p99_ms / 1000) * 1e9)
+        p99_s = min(ready.p99_ms / 1000, time.monotonic() - start)  # one of its runs cannot have taken longer than all
+        return int(max(LEAST_DEADLINE_S, DEADLINE_P99S * p99_s) * 1e9)
 
 
 class Trial:
@@ -247,8 +259,13 @@ class Trial:
 
     def _run(self) -> None:
         try:
-            with contextlib.suppress(BundleError, WorkerError):  # what serves goes on serving
-                self.serving = self.start.serve(self._rungs, len(self._pool.slots), self._pool, strict=True)
+            for begin in range(len(self._rungs)):  # whatever crashes must not hide what comes after it
+                if self.serving or self.start.cancelled:
+                    break
+                with contextlib.suppress(WorkerError):
+                    self.serving = self.start.serve(self._rungs[begin:], len(self._pool.slots), self._pool, strict=True)
+        except BundleError:
+            pass  # what serves goes on serving
         finally:
             self.done.set()
 
@@ -261,14 +278,19 @@ def _wait(process: Process, kind: type[Answer], doing: str) -> Answer:
 
 
 def unwrap(process: Process, message: protocol.FromModelWorker, kind: type[Answer]) -> Answer:
-    """The message, if it is of a kind; what a Fault says otherwise, as BundleError or WorkerError."""
+    """The message, if it is of a kind; what a Fault says otherwise: BundleError where that rejects the model, else WorkerError.
+
+    A model that has answered before is not rejected any more: its worker has failed.
+    """
     if isinstance(message, kind):
         return message
     if not isinstance(message, Fault):
         raise WorkerError(f"{process.name}: the worker sent {type(message).__name__} for {kind.__name__}", "protocol")
-    if message.rejected:
-        raise BundleError(message.message)
-    raise WorkerError(f"{process.name}: the worker failed: {message.message}", "crashed")
+    if not message.rejected:
+        raise WorkerError(f"{process.name}: the worker failed: {message.message}", "crashed")
+    if kind is Inferred:
+        raise WorkerError(f"{process.name}: {message.message}", "protocol")
+    raise BundleError(message.message)
 
 
 def _nothing_serves(plan: ModelPlan, failed: Mapping[str, BundleError]) -> BundleError:

@@ -3,17 +3,18 @@
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from agent.errors import BundleError
-from agent.runtimes import Delegate
+from agent.runtimes import Delegate, ModelReport
 from agent.worker.chain import ChainPolicy
 from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
-from tests.faulty import ask, faulty_plan, faulty_variant, faulty_worker
+from tests.faulty import ask, faulty_plan, faulty_variant, faulty_worker, submit
 from tests.faulty_runtime import FINE, PICTURE
 from tests.processes import children
 from tests.waiting import wait_until
@@ -53,6 +54,26 @@ def test_strikes_move_it_down_and_frames_go_on(spawner: Spawner) -> None:
         worker.close()
 
 
+def test_what_no_head_takes_is_a_strike_too(spawner: Spawner) -> None:
+    worker = faulty_worker(spawner, delegates=(CRASHING, Delegate("wrong"), CPU), policy=LATE)
+    try:
+        assert [ask(worker, PICTURE).prediction is not None for _ in range(6)] == [False] * 4 + [True] * 2
+        assert [rung.delegate.name for rung in worker.fallen] == ["crashing", "wrong"]
+    finally:
+        worker.close()
+
+
+def test_a_delegate_whose_warm_up_no_head_takes_is_passed_over(spawner: Spawner) -> None:
+    worker = faulty_worker(spawner, delegates=(Delegate("useless"), CPU))
+    try:
+        assert ask(worker, PICTURE).prediction is not None
+        assert (worker.rung, worker.restarts) == (1, 0)
+        assert worker.refused == {"useless": "the scores are upside down"}
+    finally:
+        worker.close()
+    assert children(os.getpid()) == []
+
+
 def test_without_an_alternative_it_is_restarted_for_ever(spawner: Spawner) -> None:
     worker = faulty_worker(spawner, delegates=(CRASHING,), policy=LATE)
     try:
@@ -88,9 +109,26 @@ def test_a_delegate_that_comes_back_is_taken_without_losing_a_frame(spawner: Spa
         worker.close()
 
 
-def test_a_better_worker_waits_for_the_slots_that_are_out(spawner: Spawner, tmp_path: Path) -> None:
+def test_a_better_worker_of_the_same_variant_takes_the_slots_that_are_out(spawner: Spawner, tmp_path: Path) -> None:
     plug = tmp_path / "plug"
     worker = faulty_worker(spawner, delegates=(Delegate("plugged", options={"file": str(plug)}), CPU), policy=SOON)
+    try:
+        kept = worker.acquire(20)
+        assert kept is not None
+        plug.touch()
+        wait_until(lambda: worker.rung == 0, "the change, beside a slot that is out")
+        assert ask(worker, PICTURE).prediction is not None
+        assert submit(worker, kept, PICTURE).prediction is not None
+    finally:
+        worker.close()
+
+
+def test_a_better_worker_of_another_variant_waits_for_the_slots_that_are_out(spawner: Spawner, tmp_path: Path) -> None:
+    plug = tmp_path / "plug"
+    plugged = Delegate("plugged", options={"file": str(plug)})
+    plan = faulty_plan(faulty_variant((plugged,), "coral", strict=True), faulty_variant((CPU,), "cpu"))
+    worker = ModelWorker("faulty", plan, 2, spawner, policy=SOON)
+    worker.start()
     try:
         first, second = worker.acquire(20), worker.acquire(20)
         assert first is not None
@@ -131,6 +169,21 @@ def test_after_the_fall_the_way_up_is_tried_again(spawner: Spawner) -> None:
         assert ask(worker, FINE).prediction is not None
     finally:
         worker.close()
+
+
+def test_a_delegate_that_crashes_does_not_hide_a_better_one_after_it(spawner: Spawner, tmp_path: Path) -> None:
+    plug = tmp_path / "plug"
+    plugged = Delegate("plugged", options={"file": str(plug)})
+    worker = faulty_worker(spawner, delegates=(Delegate("dying"), plugged, CPU), policy=SOON)
+    try:
+        assert ask(worker, PICTURE).prediction is not None
+        assert worker.rung == 2
+        plug.touch()
+        wait_until(lambda: worker.rung == 1, "the way up past the one that crashes")
+        assert ask(worker, PICTURE).prediction is not None
+    finally:
+        worker.close()
+    assert children(os.getpid()) == []
 
 
 def test_a_way_up_in_vain_leaves_nothing_behind(spawner: Spawner) -> None:
@@ -200,7 +253,30 @@ def test_a_variant_whose_delegate_is_not_there_is_passed_over(spawner: Spawner) 
         spec = worker.spec(20)
         assert spec is not None
         assert spec.variant == "cpu"
-        assert worker.refused == {"absent": "none of the delegates is there"}
+        assert worker.refused == {
+            "absent of variant coral": "none of the delegates is there",
+            "absent of variant cpu": "it is not there",
+        }
+    finally:
+        worker.close()
+
+
+def test_each_variant_that_is_passed_over_is_told(spawner: Spawner) -> None:
+    def unresolved(_report: ModelReport) -> NoReturn:
+        raise BundleError("the bundle says otherwise")
+
+    plan = faulty_plan(
+        faulty_variant((CPU,), "fp16", path="broken"),
+        replace(faulty_variant((CPU,), "int8"), resolve=unresolved),
+        faulty_variant((CPU,), "fp32"),
+    )
+    worker = ModelWorker("faulty", plan, 2, spawner)
+    worker.start()
+    try:
+        spec = worker.spec(20)
+        assert spec is not None
+        assert (spec.variant, worker.rung) == ("fp32", 2)
+        assert worker.refused == {"cpu of variant fp16": "no model", "cpu of variant int8": "the bundle says otherwise"}
     finally:
         worker.close()
 

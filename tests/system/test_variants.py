@@ -119,7 +119,7 @@ def test_check_and_show_say_which_variant_serves_and_why(folder: Path) -> None:
     assert checked.returncode == 0, checked.stderr
     assert "model     people: people 1.0.0, variant plain, detect by yolo, 96x64, 2 labels, on cpu" in checked.stdout
     refused = f"{folder}/people/m.tflite: LiteRT cannot load it: vx: {delegate_library()} refuses: no device"
-    assert f"          delegate vx cannot be had: {refused}\n" in checked.stdout
+    assert f"          delegate vx of variant accelerated cannot be had: {refused}\n" in checked.stdout
     shown = edge_agent("model", "show", "people", cwd=folder)
     assert "variant     plain\n" in shown.stdout
     assert json.loads(edge_agent("model", "show", "people", "--json", cwd=folder).stdout)["variant"] == "plain"

@@ -1,6 +1,8 @@
 """Which variants of a bundle a slot may run, and what for."""
 
+import logging
 import platform
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 
 from agent.errors import BundleError
 from agent.pipeline.config import DelegateConfig, ModelConfig
-from agent.pipeline.models import look_at, plan
+from agent.pipeline.models import look_at, make_worker, plan
+from agent.worker.spawner import Spawner
 from tests.delegates import delegate_library
 from tests.models import faded, write_onnx, write_tflite
 
@@ -55,6 +58,15 @@ def test_what_the_slot_asks_for_decides(folder: Path) -> None:
     assert list(plan(ModelConfig(bundle=path)).model.unfit) == ["coral", "jetson", "elsewhere"]
 
 
+def test_what_is_left_out_is_logged_at_the_start(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = variants(folder, CORAL, ELSEWHERE, ANY)
+    with caplog.at_level(logging.INFO), closing(Spawner()) as spawner:
+        make_worker("a", ModelConfig(bundle=path), 1, spawner)
+    coral, elsewhere = caplog.messages
+    assert coral.startswith("model a: variant coral is left out: it requires delegate edgetpu, which is not among those")
+    assert elsewhere == f"model a: variant elsewhere is left out: it requires arch {OTHER_ARCH}, this is {platform.machine()}"
+
+
 def test_where_none_fits_each_is_named(folder: Path) -> None:
     with pytest.raises(BundleError) as caught:
         plan(ModelConfig(bundle=variants(folder, CORAL, ELSEWHERE)))
@@ -88,7 +100,10 @@ def test_a_variant_whose_delegate_cannot_be_had_is_passed_over(folder: Path) -> 
     refusing = DelegateConfig(name="vx", library=library, options={"refuse": "no device"})
     served, loaded = look_at("a", ModelConfig(bundle=path, delegates=[refusing, "cpu"]))
     assert (served.variant, loaded.report.delegate) == ("any", "cpu")
-    assert loaded.refused == {"vx": f"{folder}/m.tflite: LiteRT cannot load it: vx: {library} refuses: no device"}
+    assert loaded.refused == {
+        "vx of variant coral": f"{folder}/m.tflite: LiteRT cannot load it: vx: {library} refuses: no device",
+        "vx of variant any": f"{library} refuses: no device",
+    }
     served, loaded = look_at(
         "a", ModelConfig(bundle=path, delegates=[DelegateConfig(name="vx", library=library, options={"take": "first"})])
     )

@@ -15,11 +15,18 @@ def chain() -> DelegateChain:
     return chain
 
 
+def fails(chain: DelegateChain, now: float) -> bool:
+    """Whether a failure moves the model down."""
+    before = chain.first
+    chain.struck(now)
+    return chain.first != before
+
+
 def strike(chain: DelegateChain, *times: float) -> list[bool]:
     """Failures of the worker, each of which serves again on the first rung that is left."""
     moved = []
     for now in times:
-        moved.append(chain.struck(now))
+        moved.append(fails(chain, now))
         chain.serves(chain.first, now + 1)
     return moved
 
@@ -57,13 +64,13 @@ def test_what_really_served_is_left_behind(chain: DelegateChain) -> None:
     for now in (1, 2):
         chain.struck(now)
         chain.serves(1, now)
-    assert chain.struck(3)
+    assert fails(chain, 3)
     assert chain.first == 2
 
 
 def test_failures_while_loading_count_against_the_first_that_is_left() -> None:
     chain = DelegateChain(3, POLICY)
-    assert [chain.struck(now) for now in (1, 2, 3, 4, 5, 6, 7)] == [False, False, True, False, False, True, False]
+    assert [fails(chain, now) for now in (1, 2, 3, 4, 5, 6, 7)] == [False, False, True, False, False, True, False]
 
 
 def test_the_way_up_is_due_after_ten_clean_minutes(chain: DelegateChain) -> None:
@@ -89,16 +96,30 @@ def test_it_is_not_due_on_the_best_nor_without_a_worker(chain: DelegateChain) ->
     assert not chain.due_up(10_000)
 
 
-def test_a_try_in_vain_is_repeated_after_ten_more_minutes(chain: DelegateChain) -> None:
+def test_each_try_in_vain_doubles_the_time_to_the_next(chain: DelegateChain) -> None:
+    strike(chain, 1, 2, 3)
+    now = 604.0
+    for pause in (1200, 2400, 4800, 7200, 7200):
+        chain.tried_up(now)
+        assert not chain.due_up(now + pause - 1)
+        now += pause
+        assert chain.due_up(now)
+
+
+def test_a_move_starts_that_over(chain: DelegateChain) -> None:
     strike(chain, 1, 2, 3)
     chain.tried_up(604)
-    assert not chain.due_up(1203)
-    assert chain.due_up(1204)
+    strike(chain, 605, 606, 607)  # down again
+    assert chain.due_up(1208)
+    chain.tried_up(1208)
+    chain.start_over()
+    chain.serves(1, 1300)
+    assert chain.due_up(1900)
 
 
 def test_a_slow_restart_is_not_clean() -> None:
     chain = DelegateChain(3, ChainPolicy(strikes=3, within_s=10_000, clean_s=600))
-    assert [chain.struck(now) for now in (0, 1000, 2000)] == [False, False, True]
+    assert [fails(chain, now) for now in (0, 1000, 2000)] == [False, False, True]
 
 
 def test_starting_over_forgets_everything(chain: DelegateChain) -> None:
