@@ -43,7 +43,7 @@ def format_of(path: Path) -> Format:
                 return _openvino(path)
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}") from None
-    what = next((what for magic, what in OTHERS if head.startswith(magic)), None)
+    what = next((what for magic, what in OTHERS if head.startswith(magic)), "an MP4 video" if head[4:8] == b"ftyp" else None)
     raise BundleError(f"{path}: no TFLite, ONNX or OpenVINO model, but {what or f'begins with {_shown(head)}'}")
 
 

@@ -160,7 +160,9 @@ class _Resolution:
             why = f"no head takes the outputs {shapes} as they are; there are {', '.join(HEADS)}"
             if guess.wanting:
                 why = f"no head takes the outputs {shapes} as they are: {'; '.join(guess.wanting)}"
-            raise self._error("head", f"{why}; for one that needs options, {self._ways('head: {type: …, …}')}")
+            raise self._error(
+                "head", f"{why}; if one of them fits with options of its own, say them in a {MANIFEST}: docs/bundles.md"
+            )
         subject = f"output {_dimensions(outputs.tensors[0])} fits" if len(outputs.tensors) == 1 else f"outputs {shapes} fit"
         why = f"{subject} {_with_classes(guess.heads)}"
         way_out = f"say head.type, or run edge-agent model init {self._bundle.model}" if self._bundle.bare else "say head.type"

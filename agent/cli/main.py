@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from agent import __version__
 from agent.errors import AgentError, UsageError
@@ -33,7 +33,10 @@ exit status: 0 fine, 1 failure, 2 wrong usage or config"""
 
 
 class Parser(argparse.ArgumentParser):
-    """Its errors are one line, like all others."""
+    """Its errors are one line, like all others. Options are written out: a later one may begin alike."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         """See argparse."""

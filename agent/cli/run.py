@@ -18,7 +18,8 @@ EXAMPLES = f"""examples:
   edge-agent run --model yolov8n.tflite --source 0 --mqtt localhost
   edge-agent run --model people/ --source rtsp://viewer:secret@10.0.0.5/1 --mqtt broker.lan:1884
 
-It runs until SIGTERM or Ctrl-C, or until every source has come to its end."""
+It runs until SIGTERM or Ctrl-C, or until every source has come to its end and what it showed is published; for that it waits for a
+broker that is away."""
 
 
 def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:

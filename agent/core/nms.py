@@ -72,9 +72,9 @@ def _survivors_of_few(
     columns: NDArray[np.float32], class_ids: NDArray[np.int32], iou: float, memory: NDArray[np.float32]
 ) -> NDArray[np.intp]:
     """Which of at most `BLOCK` ranked boxes stay, whatever their classes."""
-    apart = _apart(columns, columns, iou, memory)
-    apart |= class_ids[:, None] != class_ids
-    return np.array(_greedy(apart), np.intp)
+    clash = _clash(columns, columns, iou, memory)
+    clash &= class_ids[:, None] == class_ids
+    return np.array(_greedy(clash), np.intp)
 
 
 def _survivors_of_one_class(columns: NDArray[np.float32], iou: float, room: int, memory: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -84,17 +84,17 @@ def _survivors_of_one_class(columns: NDArray[np.float32], iou: float, room: int,
     for start in range(0, n, WINDOW):
         window = np.arange(start, min(start + WINDOW, n))
         for better in kept:
-            window = window[_apart(columns.take(better, 1), columns.take(window, 1), iou, memory).all(axis=0)]
+            window = window[~_clash(columns.take(better, 1), columns.take(window, 1), iou, memory).any(axis=0)]
         while len(window):
             block, window = window[:BLOCK], window[BLOCK:]
             rows = columns.take(block, 1)
-            stay = _greedy(_apart(rows, rows, iou, memory))[:room]
+            stay = _greedy(_clash(rows, rows, iou, memory))[:room]
             kept.append(block[stay])
             room -= len(stay)
             if room == 0:
                 return np.concatenate(kept)
             if len(window):
-                window = window[_apart(rows.take(stay, 1), columns.take(window, 1), iou, memory).all(axis=0)]
+                window = window[~_clash(rows.take(stay, 1), columns.take(window, 1), iou, memory).any(axis=0)]
     return np.concatenate(kept)
 
 
@@ -102,13 +102,14 @@ def _columns(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(5, n): x1, y1, x2, y2 and area of n boxes."""
     columns = np.empty((5, len(boxes)), np.float32)
     columns[:4] = boxes.T
-    sides = np.maximum(columns[2:4] - columns[:2], 0)  # a box that ends before it begins has no area
+    sides = columns[2:4] - columns[:2]
+    np.maximum(sides, 0, out=sides)  # a box that ends before it begins has no area
     np.multiply(sides[0], sides[1], out=columns[4])
     return columns
 
 
-def _apart(columns: NDArray[np.float32], others: NDArray[np.float32], iou: float, memory: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(n, m): whether n boxes leave m others alone: intersection <= iou * union.
+def _clash(columns: NDArray[np.float32], others: NDArray[np.float32], iou: float, memory: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(n, m): whether n boxes suppress m others: intersection > iou * union, which no NaN is.
 
     memory: (2, at least 2 * n * m), for what lies between; fresh memory would cost more than the arithmetic.
     """
@@ -124,19 +125,19 @@ def _apart(columns: NDArray[np.float32], others: NDArray[np.float32], iou: float
     np.add(a[4], b[4], out=union)
     union -= overlap
     union *= iou
-    apart: NDArray[np.bool_] = np.logical_not(overlap > union)  # also of a NaN, for the agent to notice
-    return apart
+    clash: NDArray[np.bool_] = overlap > union
+    return clash
 
 
-def _greedy(apart: NDArray[np.bool_]) -> list[int]:
-    """Which of n ranked boxes stay, given the (n, n) matrix of who leaves whom alone. Sets of boxes are integers, a bit a box."""
-    n, width = len(apart), (len(apart) + 7) // 8
-    rows = np.packbits(apart, axis=1, bitorder="little").tobytes()
+def _greedy(clash: NDArray[np.bool_]) -> list[int]:
+    """Which of n ranked boxes stay, given the (n, n) matrix of who suppresses whom. Sets of boxes are integers, a bit a box."""
+    n, width = len(clash), (len(clash) + 7) // 8
+    apart = np.packbits(~clash, axis=1, bitorder="little").tobytes()
     left = (1 << n) - 1
     stay = []
     while left:
         best = left & -left
         i = best.bit_length() - 1
         stay.append(i)
-        left = (left ^ best) & int.from_bytes(rows[i * width : (i + 1) * width], "little")
+        left = (left ^ best) & int.from_bytes(apart[i * width : (i + 1) * width], "little")
     return stay

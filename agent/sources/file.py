@@ -17,6 +17,7 @@ from agent.sources.pace import Pace
 
 READ_TIMEOUT_S = 30.0  # a file may lie on a network or a failing disk
 FPS_WHERE_UNKNOWN = 25.0
+TEXT_BYTES = 512  # no container begins with so much text
 OPTIONS = {"protocol_whitelist": "file"}  # a playlist in the guise of a video shall not fetch anything
 
 
@@ -42,6 +43,8 @@ class FileSource:
             raise SourceError(f"{self._name} is not there", "not_found")
         if not os.access(path, os.R_OK):
             raise SourceError(f"{self._name} may not be read by this user", "open_failed")
+        if _is_text(path):
+            raise SourceError(f"{self._name} is text, not a video", "corrupt")
         self._start_over()
         if self._config.realtime:
             self._pace = Pace(self._video.fps or FPS_WHERE_UNKNOWN)
@@ -90,3 +93,11 @@ class FileSource:
         if self._frames == 0 or (self._video.complaint and self._frames < expected):
             why = self._video.complaint or "nothing in it can be decoded"
             raise SourceError(f"{self._name} is corrupt after {self._frames} of {expected} frames: {why}", "corrupt")
+
+
+def _is_text(path: Path) -> bool:
+    """FFmpeg would take it for what a terminal shows, and draw it."""
+    with path.open("rb") as file:
+        head = file.read(TEXT_BYTES)
+    text = head.decode("utf-8", "ignore")
+    return len(text.encode()) > len(head) - 4 and all(character.isprintable() or character.isspace() for character in text)

@@ -16,11 +16,13 @@ from typing import Any
 import msgspec
 import yaml
 
+from agent.cli.album import Album
 from agent.errors import AgentError
 from agent.publish.topics import Topics
 from agent.sources.belt import Belt
 from agent.sources.config import SyntheticConfig
 from scripts.demo.broker import HOST, EmbeddedBroker, choose_port
+from scripts.demo.clip import CLIP, save_clip
 from scripts.demo.score import truth_of
 from scripts.demo.subscriber import Subscriber
 from scripts.demo.view import View, make_view, summary
@@ -43,22 +45,22 @@ def main() -> int:
     camera = msgspec.convert(source, SyntheticConfig)
     belt = Belt(camera.size, camera.fps, camera.seed, camera.parts)
     topic = Topics("edge", DEVICE).results(pipeline)
+    album = Album(args.save) if args.save else None
     port = choose_port()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-agent-demo-")))
         stack.enter_context(EmbeddedBroker(port))
         subscriber = stack.enter_context(Subscriber(port, topic, partial(truth_of, belt)))
         agent = stack.enter_context(started(here(config, folder, port), folder))
-        view = make_view(subscriber, f"listen too:  mosquitto_sub -h {HOST} -p {port} -t '{topic}'      Ctrl-C ends it")
+        view = make_view(subscriber, f"listen too:  mosquitto_sub -h {HOST} -p {port} -t '{topic}'")
         watch(agent, subscriber, view, args.seconds)
         if agent.poll() is not None or subscriber.latest is None:
             print(f"the agent gave no results; it says:\n{(folder / LOG).read_text()}", file=sys.stderr)
             return 1
     print(summary(subscriber))
-    if args.save:
-        from scripts.demo.clip import save_clip  # noqa: PLC0415  it needs OpenCV's drawing, which the rest does not
-
-        print(f"annotated clip: {save_clip(args.save, belt, camera.fps, subscriber.results)}")
+    if album is not None:
+        save_clip(album, belt, camera.fps, subscriber.results)
+        print(f"annotated clip: {args.save / CLIP}")
     return 0
 
 
@@ -125,6 +127,6 @@ if __name__ == "__main__":
         sys.exit(main())
     except (AgentError, OSError) as error:
         print(f"demo.sh: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.exit_status if isinstance(error, AgentError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

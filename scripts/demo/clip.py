@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 
@@ -12,22 +11,24 @@ from agent.core.types import Detections, Frame
 from agent.publish.messages import DetectResult
 from agent.sources.belt import Belt
 
+SOURCE = "belt"
+CLIP = f"{SOURCE}.annotated.mp4"
 
-def save_clip(folder: Path, belt: Belt, fps: float, results: Sequence[DetectResult]) -> Path:
-    """Write it into `folder`; returns where it is. UsageError, OutputError where that fails."""
+
+def save_clip(album: Album, belt: Belt, fps: float, results: Sequence[DetectResult]) -> None:
+    """Write it into an album, as `CLIP`, and close that. OutputError where that fails."""
     labels = {one.class_id: one.label for result in results for one in result.detections}
-    with closing(Album(folder)) as album, closing(Progress(len(results), "frames of the clip")) as progress:
+    with closing(album), closing(Progress(len(results), "frames of the clip")) as progress:
         for done, result in enumerate(results, 1):
             album.add(0, _frame(belt, result), _detections(result), labels.__getitem__, fps)
             progress.show(done)
-    return folder / "belt.annotated.mp4"
 
 
 def _frame(belt: Belt, result: DetectResult) -> Frame:
     width, height = result.frame.width, result.frame.height
     pixels = np.empty((height, width, 3), np.uint8)
     belt.draw(result.frame_seq, pixels)
-    return Frame(pixels, "bgr24", width, height, result.frame_seq, 0, 0, "belt")
+    return Frame(pixels, "bgr24", width, height, result.frame_seq, 0, 0, SOURCE)
 
 
 def _detections(result: DetectResult) -> Detections:

@@ -16,7 +16,8 @@ from scripts.demo.subscriber import Subscriber
 
 REDRAWS_A_SECOND = 8
 LINE_EVERY_S = 2.0
-MAP_COLUMNS, MAP_ROWS = 64, 16  # characters are twice as high as wide
+MAP_COLUMNS, MAP_ROWS = 64, 16  # at most; characters are twice as high as wide
+BESIDE, BELOW = 34, 14  # columns and rows of the page that are not the map's
 COLORS = ("cyan", "green", "yellow", "magenta", "red", "blue")
 SHOWN = 6  # detections
 BAR = 20  # characters of a score of 1
@@ -69,6 +70,7 @@ class LiveTable:
     def __init__(self, console: Console, subscriber: Subscriber, advice: str) -> None:
         self._subscriber = subscriber
         self._advice = advice
+        self._console = console
         self._live = Live(console=console, auto_refresh=False)
         self._drawn_s = 0.0
         self._colors: dict[str, str] = {}
@@ -94,22 +96,27 @@ class LiveTable:
         model = f"{latest.model.name} {latest.model.version}"
         top = Table.grid(padding=(0, 2))
         top.add_row(
-            Panel(self._map(latest), title="what the model sees on the belt", width=MAP_COLUMNS + 2, padding=0),
+            Panel.fit(self._map(latest), title="what the model sees on the belt", padding=0),
             Group(self._counts(latest), Text(), self._speed_table()),
         )
-        title = Text.assemble(("edge-agent", "bold"), f"  model {model}, {running_s:.0f} s")
-        return Group(title, top, Text("last detections"), self._last(latest), Text(self._advice, style="dim"))
+        title = Text.assemble(("edge-agent", "bold"), f"  model {model}, {running_s:.0f} s; Ctrl-C ends it")
+        return Group(title, top, self._last(latest), Text(self._advice, style="dim"))
 
     def _map(self, result: DetectResult) -> Text:
-        cells = [[(" ", "")] * MAP_COLUMNS for _ in range(MAP_ROWS)]
+        columns, rows = (max(8, min(most, room)) for most, room in self._room())
+        cells = [[(" ", "")] * columns for _ in range(rows)]
         for one in reversed(result.detections):
             x1, y1, x2, y2 = one.box
-            row = min(MAP_ROWS - 1, int((y1 + y2) / 2 * MAP_ROWS))
-            column = max(0, min(MAP_COLUMNS - len(one.label), round((x1 + x2) / 2 * MAP_COLUMNS - len(one.label) / 2)))
-            for i, character in enumerate(one.label[: MAP_COLUMNS - column]):
+            row = min(rows - 1, int((y1 + y2) / 2 * rows))
+            column = max(0, min(columns - len(one.label), round((x1 + x2) / 2 * columns - len(one.label) / 2)))
+            for i, character in enumerate(one.label[: columns - column]):
                 cells[row][column + i] = (character, f"bold {self._color(one.label)}")
         lines = [Text.assemble(*row) for row in cells]
         return Text("\n").join(lines)
+
+    def _room(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of the map, the most and what the terminal has: columns, rows."""
+        return (MAP_COLUMNS, self._console.width - BESIDE), (MAP_ROWS, self._console.height - BELOW)
 
     def _counts(self, result: DetectResult) -> Table:
         table = Table.grid(padding=(0, 1))
@@ -123,13 +130,16 @@ class LiveTable:
         latency, score = self._subscriber.latency, self._subscriber.score
         table.add_row("frames a second", f"{self._subscriber.fps:.1f}")
         if latency:
-            table.add_row("latency p50, p95", f"{latency.p50:.1f}, {latency.p95:.1f} ms")
-        table.add_row("frames, lost", f"{score.frames:,}, {self._subscriber.lost:,}")
+            table.add_row("latency p50", f"{latency.p50:.1f} ms")
+            table.add_row("latency p95", f"{latency.p95:.1f} ms")
+        table.add_row("frames", f"{score.frames:,}")
+        table.add_row("frames lost", f"{self._subscriber.lost:,}")
         table.add_row("parts named", f"{score.named_pct:.1f} %")
+        table.add_row("false alarms", f"{score.false_alarms:,}")
         return table
 
     def _last(self, result: DetectResult) -> Table:
-        table = Table(box=None, show_header=False, padding=(0, 1))
+        table = Table("last detections", "score", "", "x1    y1    x2    y2", box=None, header_style="dim", padding=(0, 1))
         for one in result.detections[:SHOWN]:
             table.add_row(*self._row(one))
         for _ in range(SHOWN - len(result.detections)):

@@ -234,7 +234,7 @@ ROWS = {
     "truncated video without its index": source("cut-clip.mp4", 1, r"video cut-clip\.mp4 cannot be decoded: moov atom not found$"),
     "corrupt picture": source("noise.jpg", 1, r"picture noise\.jpg cannot be decoded: it is damaged, or no picture$"),
     "truncated picture": source("cut-white.png", 1, r"picture cut-white\.png cannot be decoded: it is damaged, or no picture$"),
-    "text for a video": source("two.txt", 1, r"video two\.txt cannot be decoded: it is no video$"),
+    "text for a video": source("two.txt", 1, r"video two\.txt is text, not a video$"),
     "no such video": source("clib.avi", 2, r"edge-agent: clib\.avi: there is no such file or folder; did you mean clip\.avi\?$"),
     "no such folder": source("photos/", 2, r"edge-agent: photos/: there is no such file or folder"),
     "several sources that are not there": source(

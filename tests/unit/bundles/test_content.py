@@ -27,6 +27,7 @@ def test_names_do_not_matter(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", "but a Git LFS pointer; fetch the file itself with: git lfs pull"),
         (b"<!DOCTYPE html>", "but a web page or XML"),
         (b"\xff\xd8\xff\xe0", "but a JPEG picture"),
+        (b"\x00\x00\x00\x20ftypisom", "but an MP4 video"),
         (b"Not Found", 'but begins with "Not Found"'),
         (b"\x00\x01\x02", "but begins with 00 01 02"),
         (b"\x08", "but begins with 08"),

@@ -127,3 +127,10 @@ def test_real_videos_are_whole(data: Path) -> None:
             while source.grab():
                 grabbed += 1
         assert grabbed == count
+
+
+@pytest.mark.parametrize("text", ["person\nbicycle\n" * 200, "käse\n" * 300, "#EXTM3U\nhttp://10.0.0.1/a.ts\n"])
+def test_text_is_not_drawn(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    assert str(failure(path)) == f"video {path} is text, not a video"
