@@ -14,12 +14,18 @@ die() {
     exit 1
 }
 
-# prepare NAME COMMAND...: run it, quiet unless it fails, and then the end
+# prepare NAME COMMAND...: run it, quiet unless it fails, and then the end; at a terminal, seconds are counted
 prepare() {
-    local name=$1 start=$SECONDS
+    local name=$1 start=$SECONDS status=0 clock=''
     shift
     say "==> $name"
-    "$@" >"$log" 2>&1 || { cat "$log" && die "$name failed"; }
+    if [ -t 1 ]; then
+        while sleep 1 && kill -0 $$ 2>/dev/null; do printf '\r    %d s' $((SECONDS - start)); done &
+        clock=$!
+    fi
+    "$@" >"$log" 2>&1 || status=$?
+    [ -z "$clock" ] || { kill $clock && printf '\r'; }
+    [ $status = 0 ] || { cat "$log" && die "$name failed"; }
     say "    $name: $((SECONDS - start)) s"
 }
 
