@@ -78,6 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # its end waits for them, so that no descriptor outlives its test
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away, or did not trust us, is what tests are about."""
 

@@ -13,7 +13,7 @@ from agent.cli.main import main
 from tests.models import Found, write_onnx, write_tflite, yolo
 
 FOLDER = Path(__file__).parents[2] / "device_configs"
-FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.stem != "demo")  # which scripts/demo.sh runs as it is
+FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.stem != "demo")
 THINGS = ("person", "dog", "cat", "bird", "car", "truck", "bus", "bicycle")
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -36,6 +36,11 @@ def write_model(folder: Path, bundle: str) -> None:
     write_tflite(folder / bundle / "m.tflite", [yolo(found, classes=len(THINGS), normalized=True)])
     (folder / bundle / "labels.txt").write_text("\n".join(THINGS))
     (folder / bundle / "bundle.yaml").write_text(f'name: {bundle}\nversion: "1.0.0"\nmodel: m.tflite\nlabels: labels.txt\n')
+
+
+def test_the_demo_would_run_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(FOLDER / "demo.yaml")]) == 0
+    assert capfd.readouterr().err == ""
 
 
 @each_file
