@@ -47,6 +47,7 @@ class App:
         self._config = config
         self._stop = threading.Event()
         self._broken = threading.Event()
+        self._telling = threading.Lock()  # held from looking at the parts to publishing it, lest an older look comes last
         self._session = next_session(config.state_dir)
         self._topics = Topics(config.mqtt.topic_prefix, config.device_id)
         self._host = Host(config.state_dir)
@@ -172,9 +173,10 @@ class App:
 
     def _update_states(self) -> None:
         """What a pipeline saw is no longer so when its camera or its model is not there."""
-        for name, pipeline in self._config.pipelines.items():
-            source, worker = self._sources[pipeline.source], self._models[pipeline.model]
-            self._states[name].set_live(source.status.state == "running" and worker.state == "running")
+        with self._telling:
+            for name, pipeline in self._config.pipelines.items():
+                source, worker = self._sources[pipeline.source], self._models[pipeline.model]
+                self._states[name].set_live(source.status.state == "running" and worker.state == "running")
 
     def _event(self, kind: EventKind, subject: str, code: EventCode, detail: str) -> None:
         event = Event(device=self._config.device_id, at=now_text(), kind=kind, subject=subject, code=code, detail=detail)
@@ -182,9 +184,13 @@ class App:
 
     def _publish_info(self) -> None:
         """What the device is: again each time that a model turns out to run."""
+        with self._telling:
+            self._publisher.publish(self._topics.info, encode(self._info()), qos=1, retain=True)
+
+    def _info(self) -> Info:
         config = self._config
         specs = {name: worker.known_spec for name, worker in self._models.items()}
-        info = Info(
+        return Info(
             device=config.device_id,
             at=now_text(),
             session=self._session,
@@ -206,7 +212,6 @@ class App:
             },
             pipelines={name: PipelineInfo(source=p.source, model=p.model) for name, p in config.pipelines.items()},
         )
-        self._publisher.publish(self._topics.info, encode(info), qos=1, retain=True)
 
 
 class _ModelLog:

@@ -20,7 +20,7 @@ esac
 
 # what tests need -> the Debian packages that have it
 packages=(
-    mosquitto mosquitto-clients openssl ffmpeg gcc libc6-dev
+    mosquitto mosquitto-clients openssl ffmpeg gcc libc6-dev strace shellcheck
     python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-tools gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav
 )
 

@@ -77,7 +77,7 @@ ROWS = {
     "no such model": ("nothing.onnx clip.mp4", 2, r"nothing\.onnx: there is no such model file"),
     "no such source": ("detector.onnx nothing.mp4", 2, r"nothing\.mp4: there is no such file or folder"),
     "a camera": ("detector.onnx 0", 2, "0: bench needs a video or pictures"),
-    "no video": ("detector.onnx broken.mp4", 1, r"broken\.mp4 cannot be decoded"),
+    "no video": ("detector.onnx broken.mp4", 1, r"broken\.mp4 is text, not a video"),
     "other labels": ("detector.onnx clip.mp4 --labels three.txt", 1, r"three\.txt has 3 lines"),
     "no broker": ("detector.onnx clip.mp4 --seconds 3 --mqtt 127.0.0.1:1", 1, "MQTT broker 127.0.0.1:1: Connection refused"),
     "no host": ("detector.onnx clip.mp4 --mqtt :1", 2, '--mqtt: expected HOST or HOST:PORT, got ":1"'),
