@@ -6,10 +6,13 @@
 #
 # It makes .venv where that is missing, and ends after N seconds or on Ctrl-C. --save leaves an annotated clip in DIR.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/venv.sh
 . scripts/venv.sh
 
 make_venv
 rm -f "$log"
-exec .venv/bin/python -m scripts.demo "$@"
+project=$PWD
+cd "$caller" # where --save is meant from
+PYTHONPATH=$project exec "$project/.venv/bin/python" -P -m scripts.demo "$@"
