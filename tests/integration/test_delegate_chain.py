@@ -123,12 +123,18 @@ def test_a_better_worker_of_the_same_variant_takes_the_slots_that_are_out(spawne
         worker.close()
 
 
-def test_a_better_worker_of_another_variant_waits_for_the_slots_that_are_out(spawner: Spawner, tmp_path: Path) -> None:
-    plug = tmp_path / "plug"
+def coral_or_cpu(spawner: Spawner, folder: Path) -> tuple[ModelWorker, Path]:
+    """A started worker with a variant for a delegate that is there once a file is, and one for the CPU; and that file."""
+    plug = folder / "plug"
     plugged = Delegate("plugged", options={"file": str(plug)})
     plan = faulty_plan(faulty_variant((plugged,), "coral", strict=True), faulty_variant((CPU,), "cpu"))
     worker = ModelWorker("faulty", plan, 2, spawner, policy=SOON)
     worker.start()
+    return worker, plug
+
+
+def test_a_better_worker_of_another_variant_waits_for_the_slots_that_are_out(spawner: Spawner, tmp_path: Path) -> None:
+    worker, plug = coral_or_cpu(spawner, tmp_path)
     try:
         first, second = worker.acquire(20), worker.acquire(20)
         assert first is not None
@@ -225,11 +231,7 @@ def test_the_chain_goes_on_to_another_variant(spawner: Spawner) -> None:
 
 
 def test_the_way_up_leads_back_to_the_better_variant(spawner: Spawner, tmp_path: Path) -> None:
-    plug = tmp_path / "plug"
-    plugged = Delegate("plugged", options={"file": str(plug)})
-    plan = faulty_plan(faulty_variant((plugged,), "coral", strict=True), faulty_variant((CPU,), "cpu"))
-    worker = ModelWorker("faulty", plan, 2, spawner, policy=SOON)
-    worker.start()
+    worker, plug = coral_or_cpu(spawner, tmp_path)
     try:
         assert ask(worker, PICTURE).prediction is not None
         assert worker.known_spec is not None
