@@ -27,6 +27,14 @@ Name = Annotated[
     str,
     Meta(pattern=f"^{NAME.pattern}$", description="a name of a-z, 0-9, _ and -, beginning with a letter or digit, 63 at most"),
 ]
+Version = Annotated[
+    str,
+    Meta(
+        # semver.org, without build metadata
+        pattern=r"^(0|[1-9]\d{0,8})(\.(0|[1-9]\d{0,8})){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$",
+        description='a semantic version in quotes, such as "1.0.0"',
+    ),
+]
 
 _SECRET = re.compile(r"pass|secret|token|credential", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")

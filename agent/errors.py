@@ -7,10 +7,13 @@ AgentError
     WorkerError     a worker process crashed, hung, leaked or talked nonsense
     OutputError     a file that a command writes does not reach the disk
     DownloadError   a file cannot be fetched, or not all of it
+    StorageError    the disk is full, or cannot be written
+    TrustError      a repository of bundles does not prove what it says
   Reject          this input is refused, and will be refused again
     UsageError      the command line            (exit status 2)
     ConfigError     the device's configuration  (exit status 2)
     BundleError     a model, its manifest or its labels
+    VettingError    a model that was tried beside the one that serves, or has just taken over
     DatasetError    pictures and their truth, by which a model is judged
 
 Anything else that is raised is a defect: it stops the agent.
@@ -21,6 +24,10 @@ Every message is one line that names the thing, the place and what to do.
 from typing import Literal
 
 WorkerFailure = Literal["crashed", "deadline", "memory", "protocol", "load"]
+TrustFailure = Literal["untrusted", "metadata_expired", "clock", "not_found", "withdrawn"]
+VettingFailure = (
+    WorkerFailure | Literal["constant_output", "golden_mismatch", "latency", "fps", "dried_up", "device_unfit", "bundle_invalid"]
+)
 
 
 class AgentError(Exception):
@@ -58,7 +65,27 @@ class OutputError(Retry):
 
 
 class DownloadError(Retry):
-    """A file cannot be fetched, or not all of it."""
+    """A file cannot be fetched, or not all of it. code: whether it came too slowly, or what else the network or the server did."""
+
+    def __init__(self, message: str, code: Literal["network", "too_slow"] = "network") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StorageError(Retry):
+    """The disk is full, or cannot be written."""
+
+    def __init__(self, message: str, code: Literal["disk_full", "disk_error"]) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TrustError(Retry):
+    """A repository of bundles does not prove what it says; `code` says which proof fails."""
+
+    def __init__(self, message: str, code: TrustFailure) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Reject(AgentError):  # noqa: N818  named for what the caller does
@@ -79,6 +106,14 @@ class ConfigError(Reject):
 
 class BundleError(Reject):
     """A model, its manifest or its labels are wrong."""
+
+
+class VettingError(Reject):
+    """A model is not fit to serve; `code` says what it did."""
+
+    def __init__(self, message: str, code: VettingFailure) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class DatasetError(Reject):

@@ -6,13 +6,13 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
 from agent import __version__
+from agent.durable import sync_folder
 from agent.errors import BundleError, DownloadError
 
 TIMEOUT_S = 30.0  # of connecting, and of each wait for more
@@ -53,7 +53,7 @@ def download(url: str, path: Path, size: int, sha256: str, progress: Progress, t
             raise DownloadError(f"{url}: what an earlier try left does not fit to it, and is removed; try again")
         raise BundleError(f"{url}: it is not the file that was expected: its sha256 is {found}, not {sha256}")
     part.rename(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _receive(url: str, at: int, size: int, timeout_s: float) -> Iterator[tuple[int, bytes]]:
@@ -150,12 +150,3 @@ def _cut(file: IO[bytes], size: int) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not every file system can
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agent.bundles.content import model_files
-from agent.checked import Name, check, suggest
+from agent.checked import Name, Version, check, suggest
 from agent.core.heads import FAMILIES, HEADS
 from agent.core.spec import Anchor, Color, Interpolation, Resize, Task
 from agent.document import Document, Keys, load_yaml, show
@@ -28,14 +28,6 @@ Section = TypeVar("Section", bound=Struct)
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Pixels = Annotated[int, Meta(ge=1, le=16384)]
 Positive = Annotated[float, Meta(gt=0)]
-Version = Annotated[
-    str,
-    Meta(
-        # semver.org, without build metadata
-        pattern=r"^(0|[1-9]\d{0,8})(\.(0|[1-9]\d{0,8})){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$",
-        description='a semantic version in quotes, such as "1.0.0"',
-    ),
-]
 LeastVersion = Annotated[str, Meta(pattern=r"^>=\d{1,9}(\.\d{1,9}){0,2}$", description='a least version, such as ">=1.0"')]
 
 

@@ -21,13 +21,13 @@ from agent.document import Document
 from agent.errors import SourceError, UsageError, WorkerError
 from agent.health.host import clock_synced
 from agent.pipeline.config import ModelConfig, PipelineConfig
-from agent.pipeline.filters import Filter, counts
-from agent.pipeline.inference import Answer, Inference, thresholds_for
+from agent.pipeline.filters import Filter, counts, thresholds_for
 from agent.pipeline.models import make_worker
 from agent.pipeline.results import Origin, make_result
 from agent.pipeline.streams import FrameStream, open_stream
 from agent.publish.messages import encode_result
 from agent.sources.config import FileConfig, ImagesConfig, SourceConfig
+from agent.worker.inference import Answer, Inference
 from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
 

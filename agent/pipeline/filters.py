@@ -2,12 +2,24 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from agent.core.spec import ModelSpec
+from agent.core.spec import ModelSpec, Thresholds
 from agent.core.types import Classes, Prediction
 from agent.pipeline.config import PipelineConfig, PublishConfig
+
+
+def thresholds_for(spec: ModelSpec, config: PipelineConfig) -> Thresholds:
+    """A pipeline's thresholds over its model's. Its cap applies after its label filter, so the model may find more than that."""
+    own = spec.thresholds
+    return replace(
+        own,
+        score=own.score if config.score is None else config.score,
+        iou=own.iou if config.iou is None else config.iou,
+        max_detections=max(own.max_detections, config.max_detections or 0),
+    )
 
 
 class Filter:

@@ -10,12 +10,12 @@ from agent.core.spec import ModelSpec
 from agent.errors import AgentError
 from agent.health.counters import Counters
 from agent.pipeline.config import PipelineConfig
-from agent.pipeline.filters import Filter, PublishPolicy, counts
-from agent.pipeline.inference import Answer, Inference, thresholds_for
+from agent.pipeline.filters import Filter, PublishPolicy, counts, thresholds_for
 from agent.pipeline.mailbox import Mailbox
 from agent.pipeline.results import Origin, make_result
 from agent.publish import Publisher
 from agent.publish.messages import encode_result
+from agent.worker.inference import Answer, Inference
 from agent.worker.model import ModelWorker
 from agent.worker.starting import InputSlot
 

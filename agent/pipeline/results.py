@@ -5,7 +5,6 @@ from typing import Any
 
 from agent.core.spec import ModelSpec
 from agent.core.types import Classes, Detections, Poses, Prediction
-from agent.pipeline.inference import Answer
 from agent.publish.messages import (
     AnyResult,
     ClassifyResult,
@@ -22,6 +21,7 @@ from agent.publish.messages import (
     segments_of,
     utc_text,
 )
+from agent.worker.inference import Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """The session: which start of the agent a message comes from."""
 
-import os
 import secrets
 from pathlib import Path
 
+from agent import durable
 from agent.errors import ConfigError
 
 
@@ -14,17 +14,7 @@ def next_session(state_dir: Path) -> str:
         state_dir.mkdir(parents=True, exist_ok=True)
         text = file.read_text(encoding="ascii", errors="replace").strip() if file.exists() else ""
         number = int(text) + 1 if text.isdecimal() else 1
-        part = file.with_suffix(".part")
-        with part.open("w", encoding="ascii") as out:
-            out.write(f"{number}\n")
-            out.flush()
-            os.fsync(out.fileno())
-        part.rename(file)
-        folder = os.open(state_dir, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        durable.write(file, f"{number}\n".encode())
     except OSError as error:
         raise ConfigError(f"state_dir: {state_dir}: {error.strerror}: name a folder that can be written") from None
     return f"{number}-{secrets.token_hex(2)}"

@@ -6,6 +6,7 @@ Every field is always written, except one whose default is UNSET. Units are suff
 import time
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import cache
 from itertools import accumulate
 from typing import Annotated, Any, Literal
 
@@ -331,12 +332,7 @@ class Event(Message, frozen=True, kw_only=True):
     detail: str
 
 
-AnyMessage = AnyResult | Health | Info | SourceStatus | PipelineState | Event
-
 _ENCODER = msgspec.json.Encoder()
-_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (Health, Info, SourceStatus, PipelineState, Event)
-}
 _LISTS: dict[type, str] = {  # what may be too long
     DetectResult: "detections",
     ClassifyResult: "classes",
@@ -344,6 +340,11 @@ _LISTS: dict[type, str] = {  # what may be too long
     SegmentResult: "segments",
 }
 _RESULT_DECODER = msgspec.json.Decoder(AnyResult)
+
+
+@cache
+def _decoder(kind: type[Message]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
 
 def utc_text(utc_ns: int) -> str:
@@ -430,9 +431,9 @@ def _rounded(values: NDArray[np.floating[Any]]) -> Any:
     return values.astype(np.float64).clip(0, 1).round(4).tolist()
 
 
-def encode(message: Health | Info | SourceStatus | PipelineState | Event) -> bytes:
-    """The message as JSON. Raises ValueError where it breaks its own type: a NaN, a negative count, an unknown code."""
-    return _encode(message, _DECODERS[type(message)])
+def encode(message: Message) -> bytes:
+    """The message as JSON; for results see `encode_result`. ValueError where it breaks its own type: a NaN, an unknown code."""
+    return _encode(message, _decoder(type(message)))
 
 
 def encode_result(result: AnyResult) -> bytes:
@@ -444,7 +445,7 @@ def encode_result(result: AnyResult) -> bytes:
     return payload if len(payload) <= MAX_RESULT_BYTES else _encode(_truncated(result), _RESULT_DECODER)
 
 
-def _encode(message: AnyMessage, decoder: msgspec.json.Decoder[Any]) -> bytes:
+def _encode(message: Message, decoder: msgspec.json.Decoder[Any]) -> bytes:
     # msgspec checks types when it decodes, not when it encodes, and writes NaN as null; decoding takes 2 µs for a common result
     payload = _ENCODER.encode(message)
     try:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 from agent.core.spec import ModelSpec, Task
 from agent.core.types import Prediction
 from agent.pipeline.config import PipelineConfig
-from agent.pipeline.inference import FrameInfo
+from agent.worker.inference import FrameInfo
 
 
 class Judge(Protocol):

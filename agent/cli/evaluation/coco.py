@@ -15,7 +15,7 @@ from agent.core.spec import ModelSpec, Task
 from agent.core.types import Detections, Prediction
 from agent.errors import DatasetError, UsageError
 from agent.pipeline.config import PipelineConfig
-from agent.pipeline.inference import FrameInfo
+from agent.worker.inference import FrameInfo
 
 SCORE_FLOOR, IOU, MAX_DETECTIONS = 0.05, 0.45, 100
 COCO_CLASSES = 80

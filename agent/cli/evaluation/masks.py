@@ -16,8 +16,8 @@ from agent.core.spec import ModelSpec, Task
 from agent.core.types import Prediction, Segments
 from agent.errors import DatasetError, UsageError
 from agent.pipeline.config import PipelineConfig
-from agent.pipeline.inference import FrameInfo
 from agent.sources.config import PICTURES
+from agent.worker.inference import FrameInfo
 
 MASKS = (".png", ".bmp")
 IGNORED = 255

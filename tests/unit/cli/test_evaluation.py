@@ -16,7 +16,7 @@ from agent.cli.evaluation.masks import PNG, Confusion, read_mask, read_pairs
 from agent.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
 from agent.core.types import Detections, TensorSpec
 from agent.errors import DatasetError, UsageError
-from agent.pipeline.inference import FrameInfo
+from agent.worker.inference import FrameInfo
 
 COCO_IDS = [i for i in range(1, 91) if i not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}]
 COCO = {i: f"thing {i}" for i in COCO_IDS}

@@ -5,8 +5,7 @@ from agent.core.masks import segments_in
 from agent.core.spec import HeadSpec, InputSpec, ModelSpec, Thresholds
 from agent.core.types import Classes, Detections, Poses, Segments, TensorSpec
 from agent.pipeline.config import PipelineConfig, PublishConfig
-from agent.pipeline.filters import Filter, PublishPolicy, counts
-from agent.pipeline.inference import thresholds_for
+from agent.pipeline.filters import Filter, PublishPolicy, counts, thresholds_for
 
 S = 10**9
 SPEC = ModelSpec(

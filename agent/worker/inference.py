@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.core.masks import segments_in
 from agent.core.preprocess import Geometry, Preprocessor
 from agent.core.spec import ModelSpec, Thresholds
 from agent.core.types import Classes, Detections, Frame, Poses, Prediction
-from agent.pipeline.config import PipelineConfig
 from agent.worker.model import ModelWorker, Outcome
 from agent.worker.starting import InputSlot
 
@@ -78,14 +77,3 @@ def _to_source(found: Prediction, geometry: Geometry, input_size: tuple[int, int
             return Poses(geometry.to_source(found.boxes), found.scores, found.class_ids, points)
         case _:
             return segments_in(geometry.map_to_source(found.class_map, input_size))
-
-
-def thresholds_for(spec: ModelSpec, config: PipelineConfig) -> Thresholds:
-    """A pipeline's thresholds over its model's. Its cap applies after its label filter, so the model may find more than that."""
-    own = spec.thresholds
-    return replace(
-        own,
-        score=own.score if config.score is None else config.score,
-        iou=own.iou if config.iou is None else config.iou,
-        max_detections=max(own.max_detections, config.max_detections or 0),
-    )
