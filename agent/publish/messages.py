@@ -56,7 +56,17 @@ ProblemCode = Literal[
 ]
 EventKind = Literal["source", "worker", "update", "config"]
 WorkerEvent = Literal["started", "crashed", "deadline", "memory", "protocol", "load", "moved_down", "moved_up"]
-EventCode = SourceState | WorkerEvent
+UpdateEvent = Literal[
+    "accepted",
+    "committed",
+    "rejected",
+    "failed",
+    "rolled_back",
+    "withdrawn",  # what serves, by its publisher
+    "conflict",  # two desired with one rev
+    "malformed",  # a desired or a command that is none
+]
+EventCode = SourceState | WorkerEvent | UpdateEvent
 
 At = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
