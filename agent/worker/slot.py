@@ -284,7 +284,7 @@ class ModelSlot:
         return True
 
     def _stays(self, worker: ModelWorker, end: float) -> bool:
-        """Whether a worker that has given up is not about to be replaced. end: until when to wait for that, of the monotonic clock."""
+        """Whether a worker that has given up is not about to be replaced. end: until when to wait, of the monotonic clock."""
         with self._changed:
             if worker is self._worker and self._guarded:
                 self._changed.wait_for(lambda: worker is not self._worker, end - time.monotonic())
