@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from agent import __version__
+from agent.bundles.load import open_variants
 from agent.config import Config
 from agent.errors import AgentError, WorkerError, WorkerFailure
 from agent.health.heartbeat import Heartbeat
@@ -29,6 +30,7 @@ from agent.publish.messages import Event, EventCode, EventKind, Hardware, Info, 
 from agent.publish.mqtt import MqttPublisher
 from agent.publish.topics import Topics
 from agent.worker.model import ModelWorker
+from agent.worker.slot import ModelSlot
 from agent.worker.spawner import Spawner
 
 log = logging.getLogger(__name__)
@@ -52,17 +54,15 @@ class App:
         self._topics = Topics(config.mqtt.topic_prefix, config.device_id)
         self._host = Host(config.state_dir)
         self._spawner = Spawner(show_stderr=show_native_messages)
-        users = Counter(pipeline.model for pipeline in config.pipelines.values())
-        self._models = {
-            name: make_worker(name, slot, max(2, users[name]), self._spawner, self._model_changed)
-            for name, slot in config.models.items()
-        }
+        self._users = Counter(pipeline.model for pipeline in config.pipelines.values())
+        self._first = {name: self._make_worker(name) for name in config.models}
+        self._models = {name: ModelSlot(name, self._model_changed) for name in config.models}
         self._publisher = MqttPublisher(
             config.mqtt, self._topics, password=config.mqtt_password, on_state=lambda *_: self._health.poke()
         )
         self._logs = {name: _ModelLog() for name in config.models}
         self._states: dict[str, StatePublisher] = {}
-        self._pipelines = {name: self._make_pipeline(name, users) for name in config.pipelines}
+        self._pipelines = {name: self._make_pipeline(name) for name in config.pipelines}
         self._sources = {name: self._make_source(name) for name in config.sources}
         parts = Parts(self._sources, self._models, self._pipelines, self._host.read, clock_synced, lambda: self._publisher.dropped)
         self._heartbeat = Heartbeat(config.state_dir)
@@ -86,7 +86,9 @@ class App:
     def _start(self) -> None:
         self._publisher.start()
         self._publish_info()
-        for worker in self._models.values():
+        for name, model in self._models.items():
+            worker = self._first.pop(name)  # the slot's from now on
+            model.serve(worker)
             worker.start()
         for source in self._sources.values():
             source.start()
@@ -101,7 +103,7 @@ class App:
         return ended or self._no_model()
 
     def _no_model(self) -> bool:
-        return all(worker.state == "failed" for worker in self._models.values())
+        return all(model.state == "failed" for model in self._models.values())
 
     def _given_up(self) -> bool:
         """Whether every model has turned out not to run, or a source is broken where it would be again."""
@@ -116,7 +118,7 @@ class App:
         for pipeline in self._pipelines.values():
             pipeline.join()
         self._health.stop()
-        _together([worker.close for worker in self._models.values()])
+        _together([model.close for model in self._models.values()])
         self._publisher.stop(FLUSH_S)
         self._spawner.close()
         self._heartbeat.remove()
@@ -129,7 +131,12 @@ class App:
         self._broken.set()
         self._stop.set()
 
-    def _make_pipeline(self, name: str, users: Counter[str]) -> Pipeline:
+    def _make_worker(self, name: str) -> ModelWorker:
+        """Of the slot's own bundle; each pipeline that uses it preprocesses one frame while another is with the model."""
+        slot = self._config.models[name]
+        return make_worker(name, slot, open_variants(slot.bundle, slot.labels), max(2, self._users[name]), self._spawner)
+
+    def _make_pipeline(self, name: str) -> Pipeline:
         config = self._config.pipelines[name]
         state = self._states[name] = StatePublisher(self._publisher, self._topics.state(name))
         return Pipeline(
@@ -137,18 +144,23 @@ class App:
             config,
             Mailbox(live=is_live(self._config.sources[config.source])),
             self._models[config.model],
-            # Alone, it keeps a second frame ready; several take turns.
-            in_flight=2 if users[config.model] == 1 else 1,
+            in_flight=self._in_flight(config.model),
             publisher=self._publisher,
             topic=self._topics.results(name),
             clock_synced=clock_synced,
             on_counts=state.seen,
         )
 
+    def _in_flight(self, model: str) -> int:
+        """Frames that a pipeline may have at its model. Alone, it keeps a second one ready; several take turns."""
+        return 2 if self._users[model] == 1 else 1
+
     def _make_source(self, name: str) -> SourceLoop:
         config = self._config.sources[name]
-        mailboxes = [pipeline.mailbox for pipeline in self._pipelines.values() if pipeline.config.source == name]
-        held = 2 * len(mailboxes) + 1  # one in each mailbox, one that each pipeline preprocesses, one on its way
+        watching = [pipeline for pipeline in self._pipelines.values() if pipeline.config.source == name]
+        mailboxes = [pipeline.mailbox for pipeline in watching]
+        # One in each mailbox, one on its way, and what each pipeline has at its model: on probation that is held, lest it crash.
+        held = sum(1 + self._in_flight(pipeline.config.model) for pipeline in watching) + 1
         return SourceLoop(name, config, partial(open_stream, self._spawner, name, config, held), mailboxes, self._source_changed)
 
     def _source_changed(self, name: str, status: SourceStatus) -> None:
@@ -159,15 +171,17 @@ class App:
             self._event("source", name, status.state, status.detail or status.reason)
         self._health.poke()
 
-    def _model_changed(self, worker: ModelWorker) -> None:
-        failure = worker.failure
-        if worker.state == "running":
+    def _model_changed(self, model: ModelSlot) -> None:
+        worker, failure = model.worker, model.fallen
+        if failure is not None and failure is not self._logs[model.name].fallen:
+            self._event("worker", model.name, _kind(failure), str(failure))
+        if worker is not None and worker.state == "running":
             self._publish_info()
-            moved = self._logs[worker.name].moved(worker)
-            self._event("worker", worker.name, moved or "started", _place(worker))
-        elif failure is not None:
-            self._event("worker", worker.name, _kind(failure), str(failure))
-        self._logs[worker.name].tell(worker)
+            moved = self._logs[model.name].moved(worker)
+            self._event("worker", model.name, moved or "started", _place(worker))
+        elif worker is not None and worker.failure is not None:
+            self._event("worker", model.name, _kind(worker.failure), str(worker.failure))
+        self._logs[model.name].tell(model)
         self._update_states()
         self._health.poke()
 
@@ -175,8 +189,8 @@ class App:
         """What a pipeline saw is no longer so when its camera or its model is not there."""
         with self._telling:
             for name, pipeline in self._config.pipelines.items():
-                source, worker = self._sources[pipeline.source], self._models[pipeline.model]
-                self._states[name].set_live(source.status.state == "running" and worker.state == "running")
+                source, model = self._sources[pipeline.source], self._models[pipeline.model]
+                self._states[name].set_live(source.status.state == "running" and model.state == "running")
 
     def _event(self, kind: EventKind, subject: str, code: EventCode, detail: str) -> None:
         event = Event(device=self._config.device_id, at=now_text(), kind=kind, subject=subject, code=code, detail=detail)
@@ -189,7 +203,8 @@ class App:
 
     def _info(self) -> Info:
         config = self._config
-        specs = {name: worker.known_spec for name, worker in self._models.items()}
+        workers = {name: model.worker for name, model in self._models.items()}
+        specs = {name: worker.known_spec for name, worker in workers.items() if worker is not None}
         return Info(
             device=config.device_id,
             at=now_text(),
@@ -218,38 +233,47 @@ class _ModelLog:
     """Says a model's failure once and its recovery once; the same failure again after `QUIET_S`."""
 
     def __init__(self) -> None:
+        self.fallen: AgentError | None = None  # that was told
         self._kind = ""
         self._told_at = -QUIET_S
         self._tell_recovery = True
         self._rung: int | None = None  # on which it was last seen to run
+        self._model = ""  # its digest
 
-    def tell(self, worker: ModelWorker) -> None:
-        """Called at each change of a worker's state."""
+    def tell(self, model: ModelSlot) -> None:
+        """Called at each change of a slot's state."""
+        worker = model.worker
+        if model.fallen is not None and model.fallen is not self.fallen:
+            log.error("%s; the model before serves again", model.fallen)
+        self.fallen = model.fallen
+        if worker is None:
+            return
         if worker.failure is not None:
-            kind = _kind(worker.failure)
-            if kind != self._kind or time.monotonic() - self._told_at >= QUIET_S:
-                log.error("%s", worker.failure)
-                self._kind, self._told_at, self._tell_recovery = kind, time.monotonic(), True
-        elif worker.state == "running" and (self._tell_recovery or worker.rung != self._rung):
+            self._tell_failure(worker.failure)
+        elif worker.state == "running":
+            self._tell_running(worker)
+
+    def moved(self, worker: ModelWorker) -> Literal["moved_down", "moved_up"] | None:
+        """Whether a worker that runs does so elsewhere on its chain than before, with the same model."""
+        if self._rung is None or worker.rung == self._rung or _digest(worker) != self._model:
+            return None
+        return "moved_down" if worker.rung > self._rung else "moved_up"
+
+    def _tell_failure(self, failure: AgentError) -> None:
+        kind = _kind(failure)
+        if kind != self._kind or time.monotonic() - self._told_at >= QUIET_S:
+            log.error("%s", failure)
+            self._kind, self._told_at, self._tell_recovery = kind, time.monotonic(), True
+
+    def _tell_running(self, worker: ModelWorker) -> None:
+        if self._tell_recovery or worker.rung != self._rung or _digest(worker) != self._model:
             self._tell_recovery = False
             for delegate, why in worker.refused.items():
                 log.warning("model %s: delegate %s is not to be had: %s", worker.name, delegate, why)
             moved = self.moved(worker)
-            log.log(
-                logging.WARNING if moved == "moved_down" else logging.INFO,
-                "model %s %s %s",
-                worker.name,
-                MOVES[moved],
-                _place(worker),
-            )
-        if worker.state == "running":
-            self._rung = worker.rung
-
-    def moved(self, worker: ModelWorker) -> Literal["moved_down", "moved_up"] | None:
-        """Whether a worker that runs does so elsewhere on its chain than the one before."""
-        if self._rung is None or worker.rung == self._rung:
-            return None
-        return "moved_down" if worker.rung > self._rung else "moved_up"
+            level = logging.WARNING if moved == "moved_down" else logging.INFO
+            log.log(level, "model %s %s %s", worker.name, MOVES[moved], _place(worker))
+        self._rung, self._model = worker.rung, _digest(worker)
 
 
 MOVES = {None: "runs on", "moved_down": "has moved down to", "moved_up": "has moved up again, to"}
@@ -260,6 +284,11 @@ def _place(worker: ModelWorker) -> str:
     spec, report = worker.known_spec, worker.report
     delegate = report.delegate if report else ""
     return f"{delegate}, variant {spec.variant}" if spec and spec.variant else delegate
+
+
+def _digest(worker: ModelWorker) -> str:
+    spec = worker.known_spec
+    return spec.digest if spec else ""
 
 
 def _kind(failure: AgentError) -> WorkerFailure:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.bundles.load import name_for
+from agent.bundles.load import name_for, open_variants
 from agent.checked import check, suggest_file
 from agent.cli.interruption import Interruption
 from agent.config import source_from
@@ -76,7 +76,8 @@ def started(args: argparse.Namespace, interruption: Interruption) -> Iterator[St
     config = _slot(args)
     with ExitStack() as stack:
         spawner = stack.enter_context(closing(Spawner()))
-        worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), config, 1, spawner, restart=False)))
+        bundles = open_variants(config.bundle, config.labels)
+        worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), config, bundles, 1, spawner, restart=False)))
         worker.start()
         while (spec := worker.spec(LOOK_S)) is None:
             interruption.check()

@@ -3,7 +3,7 @@
 import logging
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,9 +30,8 @@ class Plan:
     model: ModelPlan
 
 
-def plan(config: ModelConfig) -> Plan:
-    """Of a slot's bundle, what this device can serve. UsageError or BundleError where it cannot be read, or none fits."""
-    bundles = open_variants(config.bundle, config.labels)
+def plan(config: ModelConfig, bundles: Sequence[Bundle]) -> Plan:
+    """Of a bundle's variants, best first, what this device can serve in a slot. BundleError where none fits."""
     fitting: list[Bundle] = []
     variants: list[Variant] = []
     unfit: dict[str, str] = {}
@@ -55,6 +54,7 @@ def plan(config: ModelConfig) -> Plan:
 def make_worker(
     name: str,
     config: ModelConfig,
+    bundles: Sequence[Bundle],
     slots: int,
     spawner: Spawner,
     on_change: Callable[[ModelWorker], None] = lambda _worker: None,
@@ -62,15 +62,15 @@ def make_worker(
     restart: bool = True,
 ) -> ModelWorker:
     """The worker that a model slot asks for, not yet started. Raises as `plan`."""
-    planned = plan(config).model
+    planned = plan(config, bundles).model
     for variant, why in planned.unfit.items():
         log.info("model %s: variant %s is left out: %s", name, variant, why)
     return ModelWorker(name, planned, slots, spawner, on_change, restart=restart)
 
 
 def look_at(name: str, config: ModelConfig) -> tuple[Bundle, LoadedModel]:
-    """The variant that this device serves, and what its runtime says. AgentError where there is none."""
-    planned = plan(config)
+    """Of the slot's own bundle, the variant that this device serves, and what its runtime says. AgentError where there is none."""
+    planned = plan(config, open_variants(config.bundle, config.labels))
     loaded = inspect_model(name, planned.model)
     return planned.bundles[planned.model.variants.index(loaded.variant)], loaded
 

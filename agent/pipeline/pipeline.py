@@ -4,34 +4,27 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 from agent.core.spec import ModelSpec
+from agent.core.types import Frame
 from agent.errors import AgentError
 from agent.health.counters import Counters
 from agent.pipeline.config import PipelineConfig
-from agent.pipeline.filters import Filter, PublishPolicy, counts, thresholds_for
+from agent.pipeline.filters import PublishPolicy, counts
 from agent.pipeline.mailbox import Mailbox
 from agent.pipeline.results import Origin, make_result
+from agent.pipeline.shadow import Shadow, Shadows
+from agent.pipeline.use import Use
 from agent.publish import Publisher
 from agent.publish.messages import encode_result
-from agent.worker.inference import Answer, Inference
-from agent.worker.model import ModelWorker
-from agent.worker.starting import InputSlot
+from agent.worker.inference import Answer
+from agent.worker.slot import ModelSlot
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.2  # how often a waiting pipeline sees whether it is to stop
 DRAIN_S = 1.5  # for frames that are under way when a pipeline ends
-
-
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """How frames go through a model, made anew where the slot's model becomes another."""
-
-    spec: ModelSpec
-    inference: Inference
-    done: Callable[[Answer], None]
 
 
 class Pipeline:
@@ -42,7 +35,7 @@ class Pipeline:
         origin: Origin,
         config: PipelineConfig,
         mailbox: Mailbox,
-        worker: ModelWorker,
+        model: ModelSlot,
         in_flight: int,
         publisher: Publisher,
         topic: str,
@@ -55,7 +48,8 @@ class Pipeline:
         self.mailbox = mailbox
         self.counters = Counters()
         self._origin = origin
-        self._worker = worker
+        self._model = model
+        self._shadows = Shadows(model, config)
         self._publisher = publisher
         self._topic = topic
         self._clock_synced = clock_synced
@@ -87,71 +81,90 @@ class Pipeline:
 
     def _run(self) -> None:
         try:
-            spec = self._spec()
-            if spec is not None:
-                self._take_frames(spec)
+            if self._spec():
+                self._take_frames()
         except AgentError as error:
             log.debug("pipeline %s ends: %s", self.name, error)  # its model has given up, which the app reports
         finally:
             self.mailbox.end()  # its source must not wait for it
-        deadline = time.monotonic() + DRAIN_S
-        for _ in range(self._in_flight):
-            self._permits.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        self._drain()
 
     def _spec(self) -> ModelSpec | None:
         while not self._stopping.is_set():
-            spec = self._worker.spec(LOOK_S)
+            spec = self._model.spec(LOOK_S)
             if spec is not None:
                 return spec
         return None
 
-    def _take_frames(self, spec: ModelSpec) -> None:
-        use = self._use(spec)
-        while not (self._stopping.is_set() or self.mailbox.over):
+    def _take_frames(self) -> None:
+        use: Use | None = None
+        while not self._stopping.is_set():
+            if self.mailbox.over:
+                self._drain()
+                if self.mailbox.over:  # nothing that was under way has come back
+                    return
             if not self.mailbox.live and not self._publisher.wait_ready(LOOK_S):
                 continue
             if not self._permits.acquire(timeout=LOOK_S):
                 continue
-            slot = self._worker.acquire(LOOK_S)
-            if slot is not None and slot.spec is not use.spec:
-                use = self._use(slot.spec)
-            if slot is None or not self._feed(use, slot):
+            use, fed = self._feed(use)
+            if not fed:
                 self._permits.release()
 
-    def _use(self, spec: ModelSpec) -> _Use:
-        keep = Filter(spec, self.config)
-        for label in sorted(keep.unknown):
-            log.warning("pipeline %s: the model %s has no label %r", self.name, spec.name, label)
+    def _feed(self, use: Use | None) -> tuple[Use | None, bool]:
+        """Ask the model about the next frame, if there is one; returns how, and whether. The slot comes first, so that the frame is
+        the latest, but is not kept while there is none.
+        """
+        lease = self._model.acquire(LOOK_S) if self.mailbox.wait(LOOK_S) else None
+        if lease is None:
+            return use, False
+        if use is None or not use.fits(lease):
+            use = Use.of(lease, self.config)
+            for label in sorted(use.keep.unknown):
+                log.warning("pipeline %s: the model %s has no label %r", self.name, use.spec.name, label)
+        frame = self.mailbox.get(0)
+        if frame is None:
+            lease.worker.give_back(lease.slot)
+            return use, False
+        shadow = self._shadows.next()
+        held = frame if self._model.guarded else None
+        use.inference.submit(lease.slot, frame, partial(self._settle, use, held, shadow))
+        if shadow:
+            shadow.submit(frame)
+        return use, True
 
-        def done(answer: Answer) -> None:
-            self._answered(spec, keep, answer)
+    def _drain(self) -> None:
+        """Wait until nothing is under way, but not for ever."""
+        deadline = time.monotonic() + DRAIN_S
+        taken = [self._permits.acquire(timeout=max(0.0, deadline - time.monotonic())) for _ in range(self._in_flight)]
+        for _ in filter(None, taken):
             self._permits.release()
 
-        return _Use(spec, Inference(self._worker, spec, thresholds_for(spec, self.config)), done)
+    def _settle(self, use: Use, held: Frame | None, shadow: Shadow | None, answer: Answer) -> None:
+        """What has become of a frame; on the worker's thread."""
+        inference_ms = None if answer.prediction is None else answer.inference_ms
+        if self._model.settle(use.worker, inference_ms, held=held is not None) and held is not None:
+            self.mailbox.give_back(held)
+        else:
+            self._answered(use, shadow, answer)
+        self._permits.release()
 
-    def _feed(self, use: _Use, slot: InputSlot) -> bool:
-        """Ask the model about the next frame, if there is one. The slot came first, so that the frame is the latest."""
-        frame = self.mailbox.get(LOOK_S)
-        if frame is None:
-            self._worker.give_back(slot)
-            return False
-        use.inference.submit(slot, frame, use.done)
-        return True
-
-    def _answered(self, spec: ModelSpec, keep: Filter, answer: Answer) -> None:
+    def _answered(self, use: Use, shadow: Shadow | None, answer: Answer) -> None:
         if answer.prediction is None:
             self.counters.failed()
             return
         total_ms = (time.monotonic_ns() - answer.frame.mono_ns) / 1e6
         self.counters.answered(total_ms)
-        kept = keep(answer.prediction)
-        found = counts(kept, spec)
+        kept = use.keep(answer.prediction)
+        found = counts(kept, use.spec)
+        if shadow:
+            shadow.serving_found(use.worker, len(kept.class_ids))
         self._on_counts(found, answer.frame.mono_ns)
         if not self._policy.wants(found, answer.frame.mono_ns):
             return
         self._seq += 1
         result = make_result(
-            self._origin, spec, answer, kept, found, seq=self._seq, total_ms=total_ms, clock_synced=self._clock_synced()
+            self._origin, use.spec, answer, kept, found, seq=self._seq, total_ms=total_ms, clock_synced=self._clock_synced()
         )
         if self._publisher.publish(self._topic, encode_result(result)):
             self.counters.published()

@@ -23,6 +23,7 @@ from agent.publish.messages import (
     utc_text,
 )
 from agent.worker.model import ModelWorker
+from agent.worker.slot import ModelSlot
 
 NO_FAULT = ("ended", "stopped_by_agent")
 PERIOD_S = 60.0
@@ -42,7 +43,7 @@ class Parts:
     """What health is read from. host, clock_synced, dropped: readings of the moment; dropped: messages since the start."""
 
     sources: Mapping[str, SourceLoop]
-    models: Mapping[str, ModelWorker]
+    models: Mapping[str, ModelSlot]
     pipelines: Mapping[str, Pipeline]
     host: Callable[[], HostReading]
     clock_synced: Callable[[], bool]
@@ -106,7 +107,7 @@ class HealthReporter:
             problems=problems,
             host=Host(**asdict(self._parts.host())),
             pipelines={name: _pipeline_health(pipeline, elapsed_s) for name, pipeline in self._parts.pipelines.items()},
-            models={name: _model_health(worker) for name, worker in self._parts.models.items()},
+            models={name: _model_health(model) for name, model in self._parts.models.items()},
         )
         self._publisher.publish(self._topic, encode(message), qos=1, retain=True)
         self._on_report(message.status)
@@ -124,9 +125,12 @@ class HealthReporter:
             status = source.status
             if status.state != "running" and status.reason not in NO_FAULT:
                 yield Trouble(SOURCE_PROBLEMS[status.state], name, status.detail or status.reason)
-        for name, worker in self._parts.models.items():
-            if worker.state in MODEL_PROBLEMS:
-                yield Trouble(MODEL_PROBLEMS[worker.state], name, str(worker.failure or worker.state))
+        for name, model in self._parts.models.items():
+            state, worker = model.state, model.worker
+            if state in MODEL_PROBLEMS:
+                yield Trouble(MODEL_PROBLEMS[state], name, str((worker and worker.failure) or state))
+            if worker is None:
+                continue
             if worker.fallen:
                 yield Trouble("delegate_fallback", name, _fallback(worker))
             for delegate, why in worker.refused.items():
@@ -146,8 +150,8 @@ class HealthReporter:
 
     def _alive(self, pipeline: Pipeline) -> bool:
         config, parts = pipeline.config, self._parts
-        source, worker = parts.sources[config.source], parts.models[config.model]
-        return (source.status.state == "running" or source.status.reason in NO_FAULT) and worker.state == "running"
+        source, model = parts.sources[config.source], parts.models[config.model]
+        return (source.status.state == "running" or source.status.reason in NO_FAULT) and model.state == "running"
 
 
 SOURCE_PROBLEMS: dict[str, ProblemCode] = {
@@ -158,6 +162,7 @@ SOURCE_PROBLEMS: dict[str, ProblemCode] = {
     "stopped": "source_stopped",
 }
 MODEL_PROBLEMS: dict[str, ProblemCode] = {
+    "absent": "model_absent",
     "loading": "model_loading",
     "restarting": "model_restarting",
     "failed": "model_failed",
@@ -181,11 +186,12 @@ def _fallback(worker: ModelWorker) -> str:
     return f"it failed again and again on {left}; that is tried again after ten clean minutes, then ever less often"
 
 
-def _model_health(worker: ModelWorker) -> ModelHealth:
-    report = worker.report
+def _model_health(model: ModelSlot) -> ModelHealth:
+    worker = model.worker
+    report = worker.report if worker else None
     return ModelHealth(
-        state=worker.state,
-        restarts=worker.restarts,
-        delegate_requested=worker.rungs[0].delegate.name,
+        state=model.state,
+        restarts=worker.restarts if worker else 0,
+        delegate_requested=worker.rungs[0].delegate.name if worker else None,
         delegate=report.delegate if report else None,
     )

@@ -38,7 +38,7 @@ SourceReason = Literal[
     "black_picture",  # black
     "stopped_by_agent",
 ]
-ModelState = Literal["loading", "running", "restarting", "failed", "stopped"]
+ModelState = Literal["absent", "loading", "running", "restarting", "failed", "stopped"]
 Status = Literal["ok", "degraded", "failing"]
 ProblemCode = Literal[
     "source_connecting",
@@ -46,6 +46,7 @@ ProblemCode = Literal[
     "source_black",
     "source_lost",
     "source_stopped",
+    "model_absent",  # the slot's first is on its way
     "model_loading",
     "model_restarting",
     "model_failed",
@@ -250,11 +251,13 @@ class PipelineHealth(Struct, frozen=True, kw_only=True):
 
 
 class ModelHealth(Struct, frozen=True, kw_only=True):
-    """A model slot. delegate: what really runs it, null while it loads; delegate_requested: the first that was asked for."""
+    """A model slot. delegate: what really runs it, null while it loads; delegate_requested: the first that was asked for. Both are
+    null while it has no model, and `restarts` are those of the process of the model that serves.
+    """
 
     state: ModelState
     restarts: Count
-    delegate_requested: str
+    delegate_requested: str | None
     delegate: str | None
 
 

@@ -64,9 +64,10 @@ class ModelWorker:
         restart: bool = True,
         policy: ChainPolicy | None = None,
     ) -> None:
-        """on_change: called after each change of `state`, and where another rung of the chain serves.
+        """on_change: called after each change of `state`, and where another rung of the chain serves; whoever takes the worker over
+        may put its own in place.
 
-        restart: False gives up on the first failure, for commands that do one thing and end.
+        restart: False gives up on the first failure, for commands that do one thing and end, and for a model that is on trial.
         """
         self.name = name
         self.state: State = "loading"
@@ -77,18 +78,21 @@ class ModelWorker:
         self._plan = plan
         self._count = slots
         self._spawner = spawner
-        self._on_change = on_change
-        self._restart = restart
+        self.on_change = on_change
         self._chain = DelegateChain(len(self.rungs), policy or ChainPolicy())
         self._changed = threading.Condition()  # guards what follows
         self._closing = threading.Event()
+        self._restart = restart
         self._given_up: AgentError | None = None
+        self._released = False  # what is shared with a worker, by `close`
         self._ended = False  # no worker will come any more
         self._start = Start(spawner, name, plan)
         self._serving: Serving | None = None  # what serves, or did last
         self._ready = False  # whether it takes requests
         self._trial: Trial | None = None  # of the way up
         self._free: deque[InputSlot] = deque()
+        self._leased = 0  # slots that are acquired and not given back, or of whose requests it is not told yet what became of them
+        self._drains = 0
         self._pending: deque[_Request] = deque()
         self._next_id = 0
         self._head_since_ns = 0
@@ -119,6 +123,11 @@ class ModelWorker:
         return serving.pool.spec if serving else None
 
     @property
+    def given_up(self) -> AgentError | None:
+        """Why no worker will come any more, if so."""
+        return self._given_up
+
+    @property
     def pid(self) -> int | None:
         """Of the worker, if there is one."""
         return self._start.pid
@@ -136,17 +145,27 @@ class ModelWorker:
             return self.known_spec
 
     def acquire(self, timeout_s: float) -> InputSlot | None:
-        """A slot to write into, once the worker runs and one is free; None after the timeout. AgentError where it has given up."""
+        """A slot to write into, once the worker runs and one is free; None after the timeout, and as soon as a `drain` begins.
+
+        AgentError where it has given up.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._can_give() or self._given_up or self._closing.is_set(), timeout_s)
+            drains = self._drains
+            self._changed.wait_for(
+                lambda: self._can_give() or self._given_up or self._drains != drains or self._closing.is_set(), timeout_s
+            )
             if self._given_up:
                 raise self._given_up
-            return self._free.popleft() if self._can_give() else None
+            if not self._can_give():
+                return None
+            self._leased += 1
+            return self._free.popleft()
 
     def give_back(self, slot: InputSlot) -> None:
         """Return an acquired slot that will not be submitted."""
         with self._changed:
             self._put_back(slot)
+            self._leased -= 1
             self._changed.notify_all()
 
     def submit(self, slot: InputSlot, thresholds: Thresholds, done: Callable[[Outcome], None]) -> None:
@@ -165,15 +184,45 @@ class ModelWorker:
         if over:
             self._fail([request])
 
-    def close(self) -> None:
-        """End the worker, whatever it is doing; what is under way comes to nothing."""
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until every slot has come back, and all are told what became of their requests; False after the timeout.
+
+        Nobody may acquire one meanwhile. What waits for a worker that restarts comes to nothing.
+        """
+        end = time.monotonic() + timeout_s
+        with self._changed:
+            self._drains += 1
+            self._changed.notify_all()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._leased or self._stuck(), end - time.monotonic())
+                if not self._leased:
+                    return True
+                if not self._stuck():
+                    return False
+            self._fail_pending()
+
+    def keep(self) -> bool:
+        """From now on restart it for ever; False where it has given up already."""
+        with self._changed:
+            self._restart = True
+            return self._given_up is None
+
+    def stop(self) -> None:
+        """Begin to end, whatever it is doing; what is under way comes to nothing."""
         with self._changed:
             self._closing.set()
             self._start.cancel()
             self._changed.notify_all()
-        if self._thread.ident is not None:
+
+    def close(self) -> None:
+        """End it, and free what it took. Safe to call twice; on the worker's own thread, that ends when the caller returns."""
+        self.stop()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        if self._serving is not None:
+        with self._changed:
+            released, self._released = self._released, True
+        if self._serving is not None and not released:
             self._serving.pool.shared.close()
 
     def _run(self) -> None:
@@ -183,9 +232,7 @@ class ModelWorker:
             except (BundleError, WorkerError) as error:
                 if self._closing.is_set():
                     break
-                # A model that has run before is restarted for ever: its disk may be in trouble, or its file half-copied.
-                if not self._restart or (isinstance(error, BundleError) and self._serving is None):
-                    self._give_up(error)
+                if self._gives_up(error):
                     return
                 if isinstance(error, BundleError):
                     self._chain.start_over()
@@ -291,10 +338,22 @@ class ModelWorker:
             self._put_back(request.slot)
             self._changed.notify_all()
         request.done(Outcome(prediction, answer.inference_ms, answer.postprocess_ms))
+        self._told(1)
 
     def _can_give(self) -> bool:
         """Whether a slot may be taken: not while a better worker waits for those that are out."""
         return self._ready and bool(self._free) and not (self._trial and self._trial.serving)
+
+    def _stuck(self) -> bool:
+        """Whether requests wait for a worker that is not there."""
+        return bool(self._pending) and not self._ready
+
+    def _told(self, requests: int) -> None:
+        """So many have heard what became of their requests."""
+        with self._changed:
+            self._leased -= requests
+            if not self._leased:
+                self._changed.notify_all()
 
     def _put_back(self, slot: InputSlot) -> None:
         if slot.spec is self.known_spec:
@@ -330,18 +389,24 @@ class ModelWorker:
             self._changed.notify_all()
         for request in requests:
             request.done(Outcome(None))
+        self._told(len(requests))
 
     def _pause(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(self._closing.is_set, seconds)
 
-    def _give_up(self, error: AgentError) -> None:
+    def _gives_up(self, error: AgentError) -> bool:
+        """Whether it is not restarted."""
+        # A model that has run before is restarted for ever: its disk may be in trouble, or its file half-copied.
         with self._changed:
+            if self._restart and not (isinstance(error, BundleError) and self._serving is None):
+                return False
             self._given_up, self._ended = error, True
             self._changed.notify_all()
         self._fail_pending()
         self._set_state("failed", error)
+        return True
 
     def _set_state(self, state: State, failure: AgentError | None = None) -> None:
         self.state, self.failure = state, failure
-        self._on_change(self)
+        self.on_change(self)

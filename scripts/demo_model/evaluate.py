@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.bundles.load import open_variants
 from agent.cli.interruption import Interruption
 from agent.cli.predictor import Predictor
 from agent.core.types import Detections, Frame
@@ -59,7 +60,8 @@ def predict(bundle: Path, pictures: Iterable[NDArray[np.uint8]], score: float | 
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
         spawner = stack.enter_context(closing(Spawner()))
-        worker = stack.enter_context(closing(make_worker("main", ModelConfig(bundle=str(bundle)), 1, spawner, restart=False)))
+        config, bundles = ModelConfig(bundle=str(bundle)), open_variants(bundle)
+        worker = stack.enter_context(closing(make_worker("main", config, bundles, 1, spawner, restart=False)))
         worker.start()
         while (spec := worker.spec(1.0)) is None:
             interruption.check()

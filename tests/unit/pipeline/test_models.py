@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.bundles.load import open_variants
 from agent.errors import BundleError
 from agent.pipeline.config import DelegateConfig, ModelConfig
-from agent.pipeline.models import look_at, make_worker, plan
+from agent.pipeline.models import Plan, look_at, make_worker
+from agent.pipeline.models import plan as plan_of
 from agent.worker.spawner import Spawner
 from tests.delegates import delegate_library
 from tests.models import faded, write_onnx, write_tflite
@@ -42,6 +44,10 @@ ELSEWHERE = f"id: elsewhere, model: m.tflite, requires: {{arch: {OTHER_ARCH}}}"
 ANY = "id: any, model: m.tflite"
 
 
+def plan(config: ModelConfig) -> Plan:
+    return plan_of(config, open_variants(config.bundle))
+
+
 def chain(config: ModelConfig) -> list[tuple[str, str]]:
     model = plan(config).model
     return [(model.variants[rung.variant].id, rung.delegate.name) for rung in model.rungs()]
@@ -61,7 +67,7 @@ def test_what_the_slot_asks_for_decides(folder: Path) -> None:
 def test_what_is_left_out_is_logged_at_the_start(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = variants(folder, CORAL, ELSEWHERE, ANY)
     with caplog.at_level(logging.INFO), closing(Spawner()) as spawner:
-        make_worker("a", ModelConfig(bundle=path), 1, spawner)
+        make_worker("a", ModelConfig(bundle=path), open_variants(path), 1, spawner)
     coral, elsewhere = caplog.messages
     assert coral.startswith("model a: variant coral is left out: it requires delegate edgetpu, which is not among those")
     assert elsewhere == f"model a: variant elsewhere is left out: it requires arch {OTHER_ARCH}, this is {platform.machine()}"
