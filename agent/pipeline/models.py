@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from agent.bundles.load import Bundle, open_variants
 from agent.bundles.resolve import resolve
@@ -16,6 +17,9 @@ from agent.worker.inspect import inspect_model
 from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
 from agent.worker.starting import LoadedModel, ModelPlan, Variant, no_variant
+
+if TYPE_CHECKING:
+    from agent.bundles.store import Store
 
 MOST_THREADS = 4
 
@@ -30,9 +34,12 @@ class Plan:
     model: ModelPlan
 
 
-def plan(config: ModelConfig) -> Plan:
-    """Of a slot's bundle, what this device can serve. UsageError or BundleError where it cannot be read, or none fits."""
-    bundles = open_variants(config.bundle, config.labels)
+def plan(config: ModelConfig, store: "Store | None" = None) -> Plan:
+    """Of a slot's bundle, what this device can serve. UsageError or BundleError where it cannot be read, or none fits.
+
+    store: where it is, if it is name@version.
+    """
+    bundles = open_variants(config.bundle, config.labels, store)
     fitting: list[Bundle] = []
     variants: list[Variant] = []
     unfit: dict[str, str] = {}
@@ -60,17 +67,18 @@ def make_worker(
     on_change: Callable[[ModelWorker], None] = lambda _worker: None,
     *,
     restart: bool = True,
+    store: "Store | None" = None,
 ) -> ModelWorker:
     """The worker that a model slot asks for, not yet started. Raises as `plan`."""
-    planned = plan(config).model
+    planned = plan(config, store).model
     for variant, why in planned.unfit.items():
         log.info("model %s: variant %s is left out: %s", name, variant, why)
     return ModelWorker(name, planned, slots, spawner, on_change, restart=restart)
 
 
-def look_at(name: str, config: ModelConfig) -> tuple[Bundle, LoadedModel]:
+def look_at(name: str, config: ModelConfig, store: "Store | None" = None) -> tuple[Bundle, LoadedModel]:
     """The variant that this device serves, and what its runtime says. AgentError where there is none."""
-    planned = plan(config)
+    planned = plan(config, store)
     loaded = inspect_model(name, planned.model)
     return planned.bundles[planned.model.variants.index(loaded.variant)], loaded
 
