@@ -1,8 +1,7 @@
-"""An HTTPS server on this computer that serves files, and misbehaves where it is told to."""
+"""An HTTP or HTTPS server on this computer that serves files, and misbehaves where it is told to."""
 
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +20,10 @@ class Site:
     """What the server has, by path, and how it behaves.
 
     redirects: path to address. cut_after: bytes of a body after which the connection is closed; stall_after: after which nothing
-    more comes. piece_s: pause between pieces of a body. ranges: whether it sends parts. lengths: whether it says Content-Length.
-    requests: the path and the Range of each request that came.
+    more comes. piece_s: pause between pieces of a body, of piece_bytes each. ranges: whether it sends parts. lengths: whether it
+    says Content-Length. etag: of all files; if_range: whether it heeds one that is asked for. status: in place of every file.
+    endless: what follows a body, again and again. slow_head: the head of an answer comes with pauses of piece_s a byte.
+    requests: the path and the Range of each request that came. sent: bytes of bodies.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -30,6 +31,13 @@ class Site:
     cut_after: int | None = None
     stall_after: int | None = None
     piece_s: float = 0.0
+    piece_bytes: int = PIECE_BYTES
+    etag: str | None = None
+    if_range: bool = True
+    status: HTTPStatus | None = None
+    endless: bytes = b""
+    slow_head: bool = False
+    sent: int = 0
     ranges: bool = True
     lengths: bool = True
     wrong_range: bool = False
@@ -48,10 +56,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(HTTPStatus.FOUND)
             self.send_header("Location", site.redirects[self.path])
             self.end_headers()
+        elif site.status is not None:
+            self.send_error(site.status)
         elif self.path not in site.files:
             self.send_error(HTTPStatus.NOT_FOUND)
         else:
-            self._send(site.files[self.path], wanted if site.ranges else None)
+            stale = site.if_range and self.headers.get("If-Range") not in (None, site.etag)
+            self._send(site.files[self.path], wanted if site.ranges and not stale else None)
 
     def _send(self, body: bytes, wanted: str | None) -> None:
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
@@ -59,19 +70,36 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
             return
         self.send_response(HTTPStatus.PARTIAL_CONTENT if wanted else HTTPStatus.OK)
+        if self.site.etag is not None:
+            self.send_header("ETag", self.site.etag)
         if wanted:
             said = start + 1 if self.site.wrong_range else start
             self.send_header("Content-Range", f"bytes {said}-{len(body) - 1}/{len(body)}")
         if self.site.lengths:
             self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
+        self._end_head()
         end = len(body) if self.site.cut_after is None else min(len(body), start + self.site.cut_after)
-        for at in range(start, end, PIECE_BYTES):
+        for at in range(start, end, self.site.piece_bytes):
             if self.site.stall_after is not None and at - start >= self.site.stall_after:
                 self.site.ended.wait(60)
                 return
-            self.wfile.write(body[at : min(end, at + PIECE_BYTES)])
-            time.sleep(self.site.piece_s)
+            self._write(body[at : min(end, at + self.site.piece_bytes)])
+        while self.site.endless and not self.site.ended.is_set():
+            self._write(self.site.endless)
+
+    def _end_head(self) -> None:
+        if not self.site.slow_head:
+            self.end_headers()
+            return
+        while not self.site.ended.is_set():
+            self.wfile.write(b"x")
+            self.site.ended.wait(self.site.piece_s)
+
+    def _write(self, data: bytes) -> None:
+        self.wfile.write(data)
+        self.site.sent += len(data)
+        if self.site.piece_s:
+            self.site.ended.wait(self.site.piece_s)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name in the base class
         """Say nothing."""

@@ -3,20 +3,24 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent import __version__
 from agent.bundles.content import format_of, model_files
 from agent.bundles.digest import canonical_manifest, digest
+from agent.bundles.external_data import external_data, part_of_bundle
 from agent.bundles.labels import read_labels
-from agent.bundles.manifest import Manifest, read_manifest
+from agent.bundles.manifest import Manifest, check_agent, read_manifest
 from agent.checked import NAME, suggest_file
 from agent.errors import BundleError, UsageError
 from agent.runtimes import READERS, RuntimeName
+
+if TYPE_CHECKING:
+    from agent.bundles.store import Store
 
 MANIFEST = "bundle.yaml"
 METADATA = "metadata.yaml"
@@ -63,14 +67,15 @@ def open_bundle(model: str | Path, labels: str | Path | None = None) -> Bundle:
     return bundles[0]
 
 
-def open_variants(model: str | Path, labels: str | Path | None = None) -> tuple[Bundle, ...]:
-    """Read a MODEL, without loading it: a Bundle a variant, best first. labels: a label list, for a bare model file.
+def open_variants(model: str | Path, labels: str | Path | None = None, store: "Store | None" = None) -> tuple[Bundle, ...]:
+    """Read a MODEL, without loading it: a Bundle a variant, best first. labels: a label list, for a bare model file. store: where
+    name@version is.
 
-    Raises UsageError where there is no such file, BundleError where it cannot be used.
+    Raises UsageError where there is no such file, BundleError where it cannot be used, StorageError where the store cannot be read.
     """
     path = Path(model)
     if in_store(str(model)):
-        raise BundleError(f"{model}: there is no store of bundles in this version yet; give a model file or a bundle's directory")
+        return _from_store(str(model), labels, store)
     if not os.path.exists(path):  # noqa: PTH110  Path.exists raises for a name that is too long
         raise UsageError(f"{path}: there is no such model file or bundle{suggest_file(path)}")
     if path.is_dir():
@@ -81,16 +86,43 @@ def open_variants(model: str | Path, labels: str | Path | None = None) -> tuple[
         return (_bare(path, None if labels is None else Path(labels)),)
     if labels is not None:
         raise UsageError(f"{path}: a label list goes with a bare model file; name it in {MANIFEST} instead")
-    return _from_directory(path)
+    directory = read_directory(path)
+    return bundles_of(directory.manifest, _digest(path, directory.data, directory.files), directory.files, path)
 
 
-def _from_directory(place: Path) -> tuple[Bundle, ...]:
+def _from_store(model: str, labels: str | Path | None, store: "Store | None") -> tuple[Bundle, ...]:
+    if labels is not None:
+        raise UsageError(f"{model}: a label list goes with a bare model file; a bundle in the store has its own")
+    name, _, version = model.partition("@")
+    stored = None if store is None else store.find(name, version)
+    if store is None or stored is None:
+        others = [] if store is None else sorted(bundle.version for bundle in store.bundles() if bundle.name == name)
+        known = f"; of {name} it has {', '.join(others)}" if others else ""
+        raise BundleError(f"{model}: it is not in the store of this device{known}; give a model file or a bundle's directory")
+    return store.open(stored.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A bundle as people write it. data: what bundle.yaml says. files: all that belong to it, by the names that it has for them."""
+
+    manifest: Manifest
+    data: dict[str, Any]
+    files: dict[str, Path]
+
+
+def read_directory(place: Path) -> Directory:
+    """What lies beside a bundle.yaml. BundleError where a file is missing, or lies elsewhere."""
     manifest, data = read_manifest(place)
-    least = manifest.requires.agent
-    if least is not None and _numbers(__version__) < _numbers(least.removeprefix(">=")):
-        raise BundleError(f"{place}: requires.agent: it needs an edge-agent {least}, this is {__version__}")
+    check_agent(place, manifest)
     files = _with_metadata({name: _inside(place, name) for name in manifest.files()})
-    sha256 = _digest(data, files)
+    for model in manifest.models():
+        files |= _external(place, model, files[model])
+    return Directory(manifest, data, files)
+
+
+def bundles_of(manifest: Manifest, sha256: str, files: Mapping[str, Path], place: Path) -> tuple[Bundle, ...]:
+    """A Bundle a variant, best first, of files that are there. BundleError where one cannot be used."""
     for sample in [*manifest.golden, *(sample for variant in manifest.variants for sample in variant.golden or [])]:
         _check_json(place, files[sample.expect])
     if not manifest.variants:
@@ -103,16 +135,16 @@ def _bare(path: Path, labels_file: Path | None) -> Bundle:
         raise UsageError(f"{labels_file}: there is no such label list")
     format_of(path)  # before its files are read whole
     manifest = Manifest(name=name_for(path), version="0.0.0", model=path.name)
-    files = _with_metadata({part.name: part for part in model_files(path)})
+    files = _with_metadata(parts_of(path))
     if labels_file is not None:
         listed = f"labels/{labels_file.name}"
         manifest, files = msgspec.structs.replace(manifest, labels=listed), {**files, listed: labels_file}
     # not of the whole Manifest, which gets new fields: a file's digest stays what it is
-    sha256 = _digest({"name": manifest.name, "version": manifest.version, "model": path.name}, files)
+    sha256 = _digest(path, {"name": manifest.name, "version": manifest.version, "model": path.name}, files)
     return _bundle(manifest, sha256, files, path)
 
 
-def _bundle(manifest: Manifest, sha256: str, files: dict[str, Path], place: Path, variant: str | None = None) -> Bundle:
+def _bundle(manifest: Manifest, sha256: str, files: Mapping[str, Path], place: Path, variant: str | None = None) -> Bundle:
     model = files[str(manifest.model)]
     runtimes = READERS[format_of(model)]
     wanted = manifest.requires.runtime
@@ -134,11 +166,31 @@ def _bundle(manifest: Manifest, sha256: str, files: dict[str, Path], place: Path
     )
 
 
-def _digest(data: dict[str, Any], files: dict[str, Path]) -> str:
+def _digest(place: Path, data: dict[str, Any], files: dict[str, Path]) -> str:
+    return digest(manifest_bytes(place, data, files))
+
+
+def manifest_bytes(place: Path, data: dict[str, Any], files: Mapping[str, Path]) -> bytes:
+    """The canonical manifest of a bundle's directory. BundleError where there is none."""
     try:
-        return digest(canonical_manifest(data, files))
+        return canonical_manifest(data, files)
     except OSError as error:
         raise BundleError(f"{error.filename}: {error.strerror}") from None
+    except ValueError as error:
+        raise BundleError(f"{place}: JSON cannot hold what it says: {error}") from None
+
+
+def parts_of(model: Path) -> dict[str, Path]:
+    """The files that a model is made of, by their names in its folder. BundleError where one is not there."""
+    return {part.name: part for part in model_files(model)} | _external(model, model.name, model)
+
+
+def _external(place: Path, name: str, model: Path) -> dict[str, Path]:
+    """The files in which an ONNX model keeps its numbers."""
+    if format_of(model) != "onnx":
+        return {}
+    parts = [part_of_bundle(name, location) for location in external_data(model)]
+    return {part: _inside(place, part) for part in parts}
 
 
 def _with_metadata(files: dict[str, Path]) -> dict[str, Path]:
@@ -170,7 +222,3 @@ def _inside(place: Path, name: str) -> Path:
 def name_for(path: Path) -> str:
     """A model's name from that of its file."""
     return re.sub(r"[^a-z0-9_-]+", "-", path.stem.lower()).strip("-_")[:63] or "model"
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)[:3]]

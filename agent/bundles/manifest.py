@@ -4,6 +4,7 @@ python -m agent.bundles.manifest > docs/bundle.schema.json
 """
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from agent import __version__
 from agent.bundles.content import model_files
 from agent.checked import Name, Version, check, suggest
 from agent.core.heads import FAMILIES, HEADS
@@ -114,6 +116,11 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     golden: list[Golden] = []
     provenance: dict[str, str] = {}
 
+    def models(self) -> list[str]:
+        """Its model file, or that of each variant."""
+        named = [self.model, *(variant.model for variant in self.variants)]
+        return list(dict.fromkeys(name for name in named if name))
+
     def files(self) -> list[str]:
         """Every file that it names, the weights that belong to an OpenVINO model included."""
         named = [*_model_files(self.model), self.labels, *_golden_files(self.golden)]
@@ -161,16 +168,33 @@ def read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
     """A bundle.yaml, checked, and its data as they were written. BundleError with every problem, one a line."""
     problems: list[str] = []
     document = load_yaml(path, problems)
-    manifest = check(_without_later_tasks(document, problems), Manifest, problems, REFUSED) if document else None
-    if document and isinstance(document.data, dict):
-        _check_models(document, document.data, problems)
-    if document and manifest:
-        _check_head(document, manifest.head, problems)
-        for i, variant in enumerate(manifest.variants):
-            _check_head(document, variant.head, problems, ("variants", i))
+    manifest = check_manifest(document, problems) if document else None
     if problems or document is None or manifest is None:
         raise BundleError("\n".join(problems))
     return manifest, document.data if isinstance(document.data, dict) else {}
+
+
+def check_manifest(document: Document, problems: list[str]) -> Manifest | None:
+    """What a bundle says of itself, in YAML or in a published manifest. Problems are lines; None where too little remains."""
+    manifest = check(_without_later_tasks(document, problems), Manifest, problems, REFUSED)
+    if isinstance(document.data, dict):
+        _check_models(document, document.data, problems)
+    if manifest:
+        _check_head(document, manifest.head, problems)
+        for i, variant in enumerate(manifest.variants):
+            _check_head(document, variant.head, problems, ("variants", i))
+    return manifest
+
+
+def check_agent(place: object, manifest: Manifest) -> None:
+    """BundleError where it needs a later edge-agent than this."""
+    least = manifest.requires.agent
+    if least is not None and _numbers(__version__) < _numbers(least.removeprefix(">=")):
+        raise BundleError(f"{place}: requires.agent: it needs an edge-agent {least}, this is {__version__}")
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
 def _check_models(document: Document, data: dict[str, Any], problems: list[str]) -> None:

@@ -10,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.bundles.content import model_files
 from agent.bundles.labels import LABELS, write_labels
-from agent.bundles.load import MANIFEST, Bundle, name_for, open_bundle
+from agent.bundles.load import MANIFEST, Bundle, name_for, open_bundle, parts_of
 from agent.bundles.manifest import Manifest
 from agent.bundles.metadata import read_facts
 from agent.bundles.resolve import UndecidedError, resolve
@@ -72,11 +71,12 @@ def write(folder: Path, bundle: Bundle, spec: ModelSpec, license_: str) -> None:
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}") from None
     try:
-        for part in model_files(bundle.model):
+        for name, part in parts_of(bundle.model).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(part.resolve(), folder / part.name)
+                os.link(part.resolve(), folder / name)
             except OSError:  # another file system, or someone else's file
-                shutil.copyfile(part, folder / part.name)
+                shutil.copyfile(part, folder / name)
         if spec.labels:
             write_labels(folder, spec.labels)
         text = "".join(f"{line}\n" for line in manifest_lines(bundle, spec, license_))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.checked import suggest
+from agent.cli.options import store_for
 from agent.config import Config, load_config
 from agent.core.spec import ModelSpec
 from agent.document import show
@@ -56,7 +57,7 @@ def _checked(name: str, slot: ModelConfig) -> ModelSpec | None:
     from agent.pipeline.models import look_at  # noqa: PLC0415  a wrong config is told without importing the worker
 
     try:
-        _, loaded = look_at(name, slot)
+        _, loaded = look_at(name, slot, store_for(slot.bundle))
         spec = loaded.variant.resolve(loaded.report)
     except AgentError as error:
         for line in str(error).splitlines():

@@ -31,7 +31,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="a model file or a bundle's directory")
+    parser.add_argument("model", metavar="MODEL", help="a model file, a bundle's directory, or name@version in the store")
     truth = parser.add_mutually_exclusive_group(required=True)
     truth.add_argument("--coco", type=Path, metavar="FILE", help="boxes in COCO's JSON format, for a detector")
     truth.add_argument("--folders", type=Path, metavar="DIR", help="a folder of pictures for each class, for a classifier")

@@ -1,10 +1,16 @@
-"""Options of the verbs that run a model."""
+"""Options of the verbs that run a model, and where their MODEL may be."""
 
 import argparse
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from agent.bundles.load import in_store
+from agent.device import state_dir
 from agent.runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from agent.bundles.store import Store
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +27,15 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=up_to(64), metavar="N", help="of one inference")
     parser.add_argument("--runtime", choices=tuple(RUNTIMES), help="what runs the model, where its file leaves a choice")
     parser.add_argument("--delegate", action="append", default=[], metavar="NAME", help="best first; may be given several times")
+
+
+def store_for(model: str) -> "Store | None":
+    """The store of this device's daemon, to be looked into, where a MODEL is name@version; of a model file nothing."""
+    if not in_store(model):
+        return None
+    from agent.bundles.store import Store  # noqa: PLC0415  a model file does without it
+
+    return Store(state_dir(), 0, read_only=True)
 
 
 def up_to(most: int) -> Callable[[str], int]:

@@ -25,7 +25,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="a model file or a bundle's directory")
+    parser.add_argument("model", metavar="MODEL", help="a model file, a bundle's directory, or name@version in the store")
     parser.add_argument("sources", metavar="SOURCE", nargs="+", help="a picture, a folder, a video, a camera's number or a URL")
     parser.add_argument("--json", action="store_true", help="the result messages, as JSON lines")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write annotated pictures, or an annotated video")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agent.bundles.load import name_for, open_variants
 from agent.checked import check, suggest_file
 from agent.cli.interruption import Interruption
+from agent.cli.options import store_for
 from agent.config import source_from
 from agent.core.spec import ModelSpec
 from agent.core.types import Classes, Frame, Poses, Prediction, Segments
@@ -76,7 +77,7 @@ def started(args: argparse.Namespace, interruption: Interruption) -> Iterator[St
     config = _slot(args)
     with ExitStack() as stack:
         spawner = stack.enter_context(closing(Spawner()))
-        bundles = open_variants(config.bundle, config.labels)
+        bundles = open_variants(config.bundle, config.labels, store_for(config.bundle))
         worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), config, bundles, 1, spawner, restart=False)))
         worker.start()
         while (spec := worker.spec(LOOK_S)) is None:

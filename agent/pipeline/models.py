@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from agent.bundles.load import Bundle, open_variants
 from agent.bundles.resolve import resolve
@@ -16,6 +17,9 @@ from agent.worker.inspect import inspect_model
 from agent.worker.model import ModelWorker
 from agent.worker.spawner import Spawner
 from agent.worker.starting import LoadedModel, ModelPlan, Variant, no_variant
+
+if TYPE_CHECKING:
+    from agent.bundles.store import Store
 
 MOST_THREADS = 4
 
@@ -68,9 +72,12 @@ def make_worker(
     return ModelWorker(name, planned, slots, spawner, on_change, restart=restart)
 
 
-def look_at(name: str, config: ModelConfig) -> tuple[Bundle, LoadedModel]:
-    """Of the slot's own bundle, the variant that this device serves, and what its runtime says. AgentError where there is none."""
-    planned = plan(config, open_variants(config.bundle, config.labels))
+def look_at(name: str, config: ModelConfig, store: "Store | None" = None) -> tuple[Bundle, LoadedModel]:
+    """Of the slot's own bundle, the variant that this device serves, and what its runtime says. AgentError where there is none.
+
+    store: where it is, if it is name@version.
+    """
+    planned = plan(config, open_variants(config.bundle, config.labels, store))
     loaded = inspect_model(name, planned.model)
     return planned.bundles[planned.model.variants.index(loaded.variant)], loaded
 

@@ -157,7 +157,7 @@ ROWS = {
     "ONNX in a .tflite name": model("swapped.tflite", 0, verbs=("predict", "show", "check")),  # the content decides
     "TFLite in an .onnx name": model("swapped.onnx", 0, verbs=("predict", "show", "check")),
     "name@version": model(
-        "people@1.0.0", 1, r"people@1\.0\.0: there is no store of bundles in this version yet; give a model file"
+        "people@1.0.0", 1, r"people@1\.0\.0: it is not in the store of this device; give a model file or a bundle's directory$"
     ),
     "labels that do not fit": Row(
         [VERBS[verb].format("good.onnx") + " --labels three.txt" for verb in NAMING],

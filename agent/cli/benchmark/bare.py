@@ -17,6 +17,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from agent.checked import suggest_file
+from agent.cli.options import store_for
 from agent.config import source_from
 from agent.core.preprocess import Preprocessor
 from agent.core.spec import ModelSpec
@@ -58,7 +59,7 @@ def measure(job: Job) -> Bare:
     """AgentError where model or source cannot be used."""
     source = _source(job.source)
     slot = ModelConfig(bundle=job.model, labels=job.labels, runtime=job.runtime, threads=job.threads, delegates=list(job.delegates))
-    variant = look_at("bench", slot)[1].variant
+    variant = look_at("bench", slot, store_for(slot.bundle))[1].variant
     options = RuntimeOptions(threads=job.threads, delegates=variant.delegates)
     runtime: Runtime = load_class(variant.runtime)(variant.path, options)
     pictures = cycle(_pictures(source, variant.resolve(runtime.report)))

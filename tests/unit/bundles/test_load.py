@@ -100,11 +100,11 @@ def test_a_model_that_is_not_there(folder: Path, tmp_path: Path) -> None:
         open_bundle(tmp_path)
 
 
-def test_there_is_no_store_yet(tmp_path: Path) -> None:
+def test_a_name_and_a_version_mean_the_store(tmp_path: Path) -> None:
     assert in_store("people@1.3.0")
     assert not in_store("people")
     assert not in_store("models/people@1.3.0")
-    with pytest.raises(BundleError, match=r"people@1\.3\.0: there is no store of bundles in this version yet"):
+    with pytest.raises(BundleError, match=r"people@1\.3\.0: it is not in the store of this device; give a model file"):
         open_bundle("people@1.3.0")
     write_tflite(tmp_path / "people@1.3.0", [OUTPUT])
     assert isinstance(open_bundle(tmp_path / "people@1.3.0"), Bundle)
