@@ -4,16 +4,25 @@ import argparse
 from collections.abc import Callable
 from contextlib import suppress
 
+from agent.checked import check
+from agent.document import Document
+from agent.errors import UsageError
+from agent.pipeline.config import ModelConfig
 from agent.runtimes import RUNTIMES
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """labels, score, iou, max_detections, threads, runtime, delegate: over what the model's bundle says."""
-    parser.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
+    add_labels_option(parser)
     parser.add_argument("--score", type=_fraction, help="least score, over the bundle's")
     parser.add_argument("--iou", type=_fraction, help="overlap above which NMS removes the weaker box, over the bundle's")
     parser.add_argument("--max-detections", type=up_to(5000), metavar="N", help="at most so many a frame, over the bundle's")
     add_runtime_options(parser)
+
+
+def add_labels_option(parser: argparse.ArgumentParser) -> None:
+    """For verbs that take a bare model file."""
+    parser.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
 
 
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +30,16 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=up_to(64), metavar="N", help="of one inference")
     parser.add_argument("--runtime", choices=tuple(RUNTIMES), help="what runs the model, where its file leaves a choice")
     parser.add_argument("--delegate", action="append", default=[], metavar="NAME", help="best first; may be given several times")
+
+
+def slot_config(args: argparse.Namespace) -> ModelConfig:
+    """A model slot, from model, labels and what `add_runtime_options` adds. UsageError where they make no sense."""
+    given = {"bundle": args.model, "labels": args.labels, "runtime": args.runtime, "threads": args.threads}
+    problems: list[str] = []
+    slot = check(Document({**given, "delegates": args.delegate}), ModelConfig, problems)
+    if slot is None or problems:
+        raise UsageError("\n".join(problem.replace("delegates", "--delegate", 1) for problem in problems))
+    return slot
 
 
 def up_to(most: int) -> Callable[[str], int]:
