@@ -15,27 +15,24 @@ CONFIDENCE_Z = 2.326  # 99 %, one-sided
 
 
 class Failure(Protocol):
-    """How a worker failed: kind, and message in one line."""
+    """How a worker failed. detail: one line."""
 
     @property
-    def kind(self) -> WorkerFailure:
-        """See `agent.errors.WorkerError`."""
-
+    def kind(self) -> WorkerFailure: ...
     @property
-    def message(self) -> str:
-        """One line."""
+    def detail(self) -> str: ...
 
 
 class ProbationFigures(Protocol):
     """What a slot has seen of its model since it took over.
 
-    frames: invoked. failures: of its worker. p50_ms, p99_ms: of an inference, lately; None before the first. memory_bytes: the
-    most, as `agent.worker.memory` reads it. answered_hz: frames answered a second, lately. shadows: for each frame that the standby
-    was asked about too, how much the candidate found, and how much the standby.
+    invoked: frames that it has answered. failures: of its worker. p50_ms, p99_ms: of its inferences, lately; None without any.
+    memory_bytes: the most, as `agent.worker.memory` reads it. pairs: of each frame that the standby was asked about too, how much
+    the candidate found, and how much the standby. fps: frames answered a second, lately.
     """
 
     @property
-    def frames(self) -> int: ...
+    def invoked(self) -> int: ...
     @property
     def failures(self) -> Sequence[Failure]: ...
     @property
@@ -45,9 +42,9 @@ class ProbationFigures(Protocol):
     @property
     def memory_bytes(self) -> int: ...
     @property
-    def answered_hz(self) -> float: ...
+    def pairs(self) -> Sequence[tuple[int, int]]: ...
     @property
-    def shadows(self) -> Sequence[tuple[int, int]]: ...
+    def fps(self) -> float: ...
 
 
 class Former(NamedTuple):
@@ -67,7 +64,8 @@ class Progress(NamedTuple):
 def judge(figures: ProbationFigures, limits: Limits, former: Former | None) -> VettingError | None:
     """What is wrong with a model in probation, None as long as nothing is.
 
-    limits: those of its vetting, with the `demand_hz` of now: what the sources give, so that a camera that is down is no fault.
+    limits: those of its vetting, with the `demand_hz` of now: the least in the time that `fps` is of, so that it is no fault where
+    a camera was down.
     former: None where nothing served before, against which speed could be measured.
 
     - the code of a failure of its worker, at the first: a crash, a deadline, a leak, numbers that are not finite
@@ -76,21 +74,21 @@ def judge(figures: ProbationFigures, limits: Limits, former: Former | None) -> V
     - dried_up: see `dried_up`
     """
     if figures.failures:
-        return VettingError(figures.failures[0].message, figures.failures[0].kind)
+        return VettingError(figures.failures[0].detail, figures.failures[0].kind)
     if why := limits.too_much_memory(figures.memory_bytes):
         return VettingError(why, "memory")
-    if figures.frames >= FEWEST_FRAMES and figures.p50_ms is not None:
+    if figures.invoked >= FEWEST_FRAMES and figures.p50_ms is not None:
         why = limits.too_late(figures.p50_ms) or (limits.falls_behind(figures.p50_ms, former.p50_ms) if former else None)
         if why:
             return VettingError(why, "latency")
-        if former and figures.answered_hz < FELL_BEHIND * limits.demand_hz and former.answered_hz >= KEPT_UP * limits.demand_hz:
+        if former and figures.fps < FELL_BEHIND * limits.demand_hz and former.answered_hz >= KEPT_UP * limits.demand_hz:
             return VettingError(
-                f"it answers {figures.answered_hz:.1f} of the {limits.demand_hz:.1f} frames a second that its sources give; "
+                f"it answers {figures.fps:.1f} of the {limits.demand_hz:.1f} frames a second that its sources give; "
                 f"the model before answered {former.answered_hz:.1f}",
                 "fps",
             )
-    if dried_up(figures.shadows):
-        seen = [candidate for candidate, standby in figures.shadows if standby]
+    if dried_up(figures.pairs):
+        seen = [candidate for candidate, standby in figures.pairs if standby]
         return VettingError(
             f"it sees something in {sum(map(bool, seen))} of {len(seen)} frames in which the model before sees something",
             "dried_up",
@@ -98,7 +96,7 @@ def judge(figures: ProbationFigures, limits: Limits, former: Former | None) -> V
     return None
 
 
-def dried_up(shadows: Sequence[tuple[int, int]]) -> bool:
+def dried_up(pairs: Sequence[tuple[int, int]]) -> bool:
     """Whether a model is blind to what the standby sees: pairs of what the candidate and the standby found in the same frame.
 
     Only frames count in which the standby finds something: at night neither does, and that says nothing. Of those, the part in
@@ -108,7 +106,7 @@ def dried_up(shadows: Sequence[tuple[int, int]]) -> bool:
 
     Source: the upper end of E. B. Wilson's score interval, Probable inference, JASA 22 (1927).
     """
-    sightings = [candidate > 0 for candidate, standby in shadows if standby > 0]
+    sightings = [candidate > 0 for candidate, standby in pairs if standby > 0]
     n = len(sightings)
     return n >= FEWEST_SIGHTINGS and _upper_bound(sum(sightings), n) < BLIND_BELOW
 
@@ -116,7 +114,7 @@ def dried_up(shadows: Sequence[tuple[int, int]]) -> bool:
 def progress(figures: ProbationFigures, elapsed_s: float, required_s: float, required_frames: int) -> Progress:
     """How far a probation is: both its time and its frames have to come, and are over at 1."""
     time_passed = min(1.0, elapsed_s / required_s) if required_s > 0 else 1.0
-    frames_passed = min(1.0, figures.frames / required_frames) if required_frames > 0 else 1.0
+    frames_passed = min(1.0, figures.invoked / required_frames) if required_frames > 0 else 1.0
     return Progress(min(time_passed, frames_passed), waits_for_frames=time_passed == 1.0 > frames_passed)
 
 
