@@ -17,6 +17,7 @@ from agent.worker.spawner import Spawner
 
 DECODER_BYTES = 512 << 20  # of memory: a bundle may come from anybody, and a small file may claim to be any size
 DECODE_S = 20.0  # for one picture
+LONGEST_SIDE = 640  # a model may take pictures of 64 megapixels, and the patterns lie in the agent's memory
 
 
 def golden_pictures(files: Sequence[Path]) -> Generator[Frame]:
@@ -48,13 +49,16 @@ def golden_pictures(files: Sequence[Path]) -> Generator[Frame]:
 
 
 def patterns(size: tuple[int, int]) -> list[Frame]:
-    """Pictures of (width, height) that have little in common: noise, fine and coarse, dark and bright; ramps; stripes; a disc."""
-    width, height = size
+    """Pictures that have little in common: noise, fine and coarse, dark and bright; ramps; stripes; a disc.
+
+    size: their (width, height), of which no side becomes longer than `LONGEST_SIDE`.
+    """
+    width, height = (min(side, LONGEST_SIDE) for side in size)
     random = np.random.default_rng(1)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     ramp_x, ramp_y = 255 * x / max(width - 1, 1), 255 * y / max(height - 1, 1)
     coarse = random.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3)).repeat(16, 0).repeat(16, 1)[:height, :width]
-    disc = np.hypot(x - width / 2, y - height / 2) < min(size) / 3
+    disc = np.hypot(x - width / 2, y - height / 2) < min(width, height) / 3
     pictures = [
         random.integers(0, 256, (height, width, 3)),
         random.integers(0, 64, (height, width, 3)),

@@ -75,12 +75,13 @@ def vet(
     - load: the worker's own failure (load, crashed, deadline, memory, protocol), bundle_invalid for a model, tensors or labels that
       do not fit its manifest, device_unfit where no variant serves here
     - golden: golden_mismatch where a sample's picture shows something else; bundle_invalid where picture or sample cannot be read
-    - output: constant_output where pictures that have nothing in common get the same answer to the last bit, scores of 0 included.
-      A model that finds nothing at all, as one may whose own suppression is built in, is left to its golden samples
+    - output: constant_output where pictures that have nothing in common get the same answer to the last bit, however low it scores.
+      A model that finds nothing in any of them, as it may if it suppresses by itself, is left to its golden samples
     - latency: beyond `max_latency_ms`; or too slow for the sources, where the model that serves, asked at the same instants, is not
     - memory: the candidate's own, after all those runs, beyond 1.25 times `memory_mb`
 
-    Numbers that are not finite, or cannot be, are `protocol`, whichever run gives them.
+    Numbers that are not finite, or cannot be, are `protocol`, whichever run gives them; bundle_invalid where its head refuses them
+    as early as in the warm-up.
     """
     try:
         return _Vetting(candidate, serving, limits, cancelled, progress, effort, passed).run(bundles)
@@ -105,7 +106,9 @@ class _CancelledError(Exception):
 
 
 class _Model:
-    """Asks one worker about one picture at a time. AgentError where its worker has given up."""
+    """Asks one worker about one picture at a time, and rests after each for as long as it took: the model that serves needs the
+    processor, too. AgentError where its worker has given up.
+    """
 
     def __init__(self, worker: ModelWorker, spec: ModelSpec) -> None:
         self.spec = spec
@@ -119,6 +122,7 @@ class _Model:
         answer = answers.get(timeout=ANSWER_S) if self.submit(frame, answers.put, ANSWER_S) else None
         if answer is None or answer.prediction is None:
             raise self._failure()
+        time.sleep(answer.inference_ms / 1000)
         return answer
 
     def submit(self, frame: Frame, done: Callable[[Answer], None], timeout_s: float) -> bool:
@@ -132,17 +136,22 @@ class _Model:
         return True
 
     def everything(self, frame: Frame) -> Prediction:
-        """What it sees with scores of 0 and no suppression, in pixels of its input; a class map as it is."""
+        """What it sees with scores of 0 and no suppression, in pixels of its input; a class map as it is.
+
+        What scores 0 is left out: models that suppress by themselves fill up with it.
+        """
         slot = self._worker.acquire(ANSWER_S)
         if slot is None:
             raise self._failure()
         self._preprocess(frame, slot.input)
         outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._worker.submit(slot, self.spec.thresholds if self.spec.task == "segment" else EVERYTHING, outcomes.put)
-        found = outcomes.get(timeout=ANSWER_S).prediction
-        if found is None:
+        outcome = outcomes.get(timeout=ANSWER_S)
+        if outcome.prediction is None:
             raise self._failure()
-        return found
+        time.sleep(outcome.inference_ms / 1000)
+        found = outcome.prediction
+        return found if isinstance(found, Segments) else found[found.scores > 0]
 
     def _failure(self) -> AgentError:
         """What its worker has ended of."""
@@ -221,12 +230,13 @@ class _Vetting:
         for frame in frames:
             seen.append(model.everything(frame))
             self._step()
-        if any(map(len, seen)) and len(set(map(_bits, seen))) == 1:
-            raise VettingError(
-                self._about(model.spec, f"gives the same answer for {len(seen)} pictures that have nothing in common"),
-                "constant_output",
-            )
-        self._passed("output", f"finite, and not the same for {len(seen)} different pictures")
+        if not any(map(len, seen)):
+            self._passed("output", f"finite; nothing at all is found in {len(seen)} pictures")
+        elif len(set(map(_bits, seen))) == 1:
+            what = f"gives the same answer for {len(seen)} pictures that have nothing in common"
+            raise VettingError(self._about(model.spec, what), "constant_output")
+        else:
+            self._passed("output", f"finite, and not the same for {len(seen)} different pictures")
 
     def _latency(self, model: _Model, frames: Sequence[Frame], limits: Limits) -> tuple[float, float]:
         """Returns the median and the 99th percentile of an inference, in ms."""
@@ -235,7 +245,6 @@ class _Vetting:
         while len(runs_ms) < self._effort.runs and (len(runs_ms) < FEWEST_RUNS or time.monotonic() < end):
             runs_ms.append(model.ask(frames[len(runs_ms) % len(frames)]).inference_ms)
             self._step()
-            time.sleep(runs_ms[-1] / 1000)  # half of the time at most: the model that serves needs the processor, too
         p50_ms, p99_ms = (float(value) for value in np.percentile(runs_ms, (50, 99)))
         why = limits.too_late(p50_ms)
         if why is None and limits.demand_hz * p50_ms > 1000:

@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 from tests.faulty import faulty_spec
 from tests.frames import make_frame
 from tests.media import plain
-from tests.models import Found, Person, class_map, constant, faded, write_onnx, write_tflite, yolo, yolo_pose
+from tests.models import Found, Output, Person, class_map, constant, faded, write_onnx, write_tflite, yolo, yolo_pose
 from tests.processes import children
 
 QUICK = Effort(load_s=60.0, runs=8, longest_s=2.0)
@@ -154,7 +154,7 @@ def test_golden_samples_of_every_task(spawner: Spawner, tmp_path: Path, make: Ca
     ],
 )
 def test_bad_models_are_refused(
-    spawner: Spawner, tmp_path: Path, output: Any, manifest: str, code: VettingFailure, says: str
+    spawner: Spawner, tmp_path: Path, output: Output, manifest: str, code: VettingFailure, says: str
 ) -> None:
     write_onnx(tmp_path / "m.onnx", [output])
     lines = {line.partition(":")[0]: line for line in manifest.splitlines()}  # the last of a key
@@ -172,13 +172,20 @@ def test_what_is_no_model_is_refused(spawner: Spawner, tmp_path: Path) -> None:
     assert refused(spawner, tmp_path)[0] == "bundle_invalid"
 
 
-def test_a_model_that_finds_nothing_in_patterns_is_left_to_its_golden_samples(spawner: Spawner, tmp_path: Path) -> None:
-    """Only background in noise, ramps and discs: right, for a segmentation, and the same for all of them."""
-    write_onnx(tmp_path / "m.onnx", [class_map(np.full((64, 64), 0.4))])
-    (tmp_path / "bundle.yaml").write_text(
-        'name: a\nversion: "1.0.0"\nmodel: m.onnx\nhead: {type: segment}\ninput: {mean: 0, std: 255}\n'
-    )
-    assert try_bundle(spawner, tmp_path).spec.task == "segment"
+@pytest.mark.parametrize(
+    ("output", "manifest"),
+    [
+        (class_map(np.full((64, 64), 0.4)), CLASSIFIER.replace("classify, scores: probabilities", "segment")),
+        (yolo([], normalized=False), DETECTOR),
+    ],
+)
+def test_a_model_that_finds_nothing_in_patterns_is_left_to_its_golden_samples(
+    spawner: Spawner, tmp_path: Path, output: Output, manifest: str
+) -> None:
+    """Only background in noise, ramps and discs: right, and the same for all of them."""
+    write_onnx(tmp_path / "m.onnx", [output])
+    (tmp_path / "bundle.yaml").write_text(manifest)
+    assert try_bundle(spawner, tmp_path).spec.name == "a"
 
 
 @pytest.mark.parametrize("picture", [b"GIF89a but no more", b"\x89PNG\r\n\x1a\n" + bytes(100), b""])

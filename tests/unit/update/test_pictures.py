@@ -12,11 +12,15 @@ from agent.update.pictures import golden_pictures, patterns
 from tests.media import plain
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 200), (64, 48), (641, 480)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (64, 48), (640, 480)])
 def test_patterns_have_the_size_that_is_asked_for(size: tuple[int, int]) -> None:
     for frame in patterns(size):
         assert (frame.width, frame.height) == size
         assert (frame.pixels.shape, frame.pixels.dtype.name) == ((size[1], size[0], 3), "uint8")
+
+
+def test_patterns_for_a_huge_input_are_small() -> None:
+    assert {(frame.width, frame.height) for frame in patterns((16384, 300))} == {(640, 300)}
 
 
 def test_patterns_have_little_in_common() -> None:
