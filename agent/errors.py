@@ -13,6 +13,7 @@ AgentError
     UsageError      the command line            (exit status 2)
     ConfigError     the device's configuration  (exit status 2)
     BundleError     a model, its manifest or its labels
+      DeviceUnfitError  a model that needs what this device, or its config, does not have
     VettingError    a model that was tried beside the one that serves, or has just taken over
     DatasetError    pictures and their truth, by which a model is judged
 
@@ -106,6 +107,10 @@ class ConfigError(Reject):
 
 class BundleError(Reject):
     """A model, its manifest or its labels are wrong."""
+
+
+class DeviceUnfitError(BundleError):
+    """A model needs what this device, or its config, does not have."""
 
 
 class VettingError(Reject):

@@ -24,7 +24,6 @@ from agent.loading import load_class
 from agent.runtimes import RuntimeName
 
 LATER_TASKS = ("anomaly", "regress", "embed")
-NOT_BUILT = "not built yet in this version; leave it out"
 
 Section = TypeVar("Section", bound=Struct)
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -83,7 +82,7 @@ class Golden(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The model in another form; what it leaves out is the bundle's. input, nms: field by field."""
+    """The model in another form; what it leaves out is the bundle's. input, nms: field by field. max_latency_ms: as of Manifest."""
 
     id: Name
     model: str
@@ -92,13 +91,15 @@ class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input: Input = Input()
     head: dict[str, Any] | None = None
     nms: Nms = Nms()
+    max_latency_ms: Positive | None = None
     golden: list[Golden] | None = None
 
 
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model and how to use it. model, labels: files in the bundle's directory. head: its type and that type's own options.
 
-    variants: in place of `model`; a device takes the first that it can serve.
+    variants: in place of `model`; a device takes the first that it can serve. max_latency_ms: what the median of its inferences may
+    take on a device.
     """
 
     format: Literal[1] = 1
@@ -113,6 +114,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nms: Nms = Nms()
     variants: Annotated[list[Variant], Meta(min_length=1)] = []
     requires: Requires = Requires()
+    max_latency_ms: Positive | None = None
     golden: list[Golden] = []
     provenance: dict[str, str] = {}
 
@@ -139,6 +141,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             head=variant.head or self.head,
             nms=_over(self.nms, variant.nms),
             requires=_over(self.requires, variant.requires),
+            max_latency_ms=variant.max_latency_ms or self.max_latency_ms,
             golden=self.golden if variant.golden is None else variant.golden,
         )
 
@@ -158,12 +161,6 @@ def _over(ours: Section, theirs: Struct) -> Section:
     )
 
 
-REFUSED = {
-    (Manifest, "max_latency_ms"): NOT_BUILT,
-    (Variant, "max_latency_ms"): NOT_BUILT,
-}
-
-
 def read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
     """A bundle.yaml, checked, and its data as they were written. BundleError with every problem, one a line."""
     problems: list[str] = []
@@ -176,7 +173,7 @@ def read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
 
 def check_manifest(document: Document, problems: list[str]) -> Manifest | None:
     """What a bundle says of itself, in YAML or in a published manifest. Problems are lines; None where too little remains."""
-    manifest = check(_without_later_tasks(document, problems), Manifest, problems, REFUSED)
+    manifest = check(_without_later_tasks(document, problems), Manifest, problems)
     if isinstance(document.data, dict):
         _check_models(document, document.data, problems)
     if manifest:

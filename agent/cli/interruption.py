@@ -10,12 +10,12 @@ class Interruption:
     """A context in which Ctrl-C waits until `check`.
 
     As an exception out of anything, it would be lost in the finalizer of a frame, and leave things half done.
-    wake: called at Ctrl-C, to end a wait.
+    asked: whether there has been one. wake: called at Ctrl-C, to end a wait.
     """
 
     def __init__(self) -> None:
         self.wake: Callable[[], None] = lambda: None
-        self._asked = False
+        self.asked = False
 
     def __enter__(self) -> Self:
         self._before = signal.signal(signal.SIGINT, self._ask)
@@ -26,9 +26,9 @@ class Interruption:
 
     def check(self) -> None:
         """KeyboardInterrupt where there has been a Ctrl-C."""
-        if self._asked:
+        if self.asked:
             raise KeyboardInterrupt
 
     def _ask(self, *_: object) -> None:
-        self._asked = True
+        self.asked = True
         self.wake()

@@ -1,4 +1,4 @@
-"""edge-agent model: look at a model, write a bundle for it, or fetch a public one."""
+"""edge-agent model: look at a model, write a bundle for it, try it as the agent would, or fetch a public one."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent.bundles.load import Bundle, name_for
 from agent.bundles.metadata import read_facts
 from agent.bundles.resolve import resolve
-from agent.cli.options import store_for
+from agent.cli.options import add_labels_option, add_runtime_options, store_for
 from agent.core.spec import ModelSpec
 from agent.core.types import TensorSpec
 from agent.errors import BundleError
@@ -30,6 +30,11 @@ INIT_EXAMPLES = """examples:
   edge-agent model init net.tflite --head classify --mean 127.5 --std 127.5
 
 What neither the file nor an option says is asked for at a terminal, and named elsewhere."""
+VET_EXAMPLES = """examples:
+  edge-agent model vet people/
+  edge-agent model vet people/ --delegate edgetpu --delegate cpu
+
+exit status: 0 fit to serve, 1 not"""
 FETCH_EXAMPLES = """examples:
   edge-agent model fetch                             what there is
   edge-agent model fetch yolox-nano                  a folder yolox-nano: the model, its labels and bundle.yaml
@@ -41,13 +46,13 @@ A download that was cut off goes on where it ended when the command is given aga
 def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb to the command line."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = verbs.add_parser("model", help="look at a model, write a bundle for it, or fetch one", description=__doc__)
-    kinds = parser.add_subparsers(metavar="show|init|fetch", required=True)
+    parser = verbs.add_parser("model", help="look at a model, write a bundle for it, try it, or fetch one", description=__doc__)
+    kinds = parser.add_subparsers(metavar="show|init|vet|fetch", required=True)
     shown = kinds.add_parser(
         "show", help="its tensors, and how they would be used", epilog=SHOW_EXAMPLES, formatter_class=formatter
     )
     shown.add_argument("model", metavar="MODEL", help="a model file, a bundle's directory, or name@version in the store")
-    shown.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
+    add_labels_option(shown)
     shown.add_argument("--json", action="store_true", help="for programs")
     shown.set_defaults(run=show)
     init = kinds.add_parser("init", help="write a bundle for a model file", epilog=INIT_EXAMPLES, formatter_class=formatter)
@@ -63,6 +68,13 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     init.add_argument("--std", metavar="N", help="by which each pixel is then divided")
     init.add_argument("--output", metavar="DIR", type=Path, help="the bundle's folder; NAME, if nothing is said")
     init.set_defaults(run=init_bundle)
+    vetted = kinds.add_parser(
+        "vet", help="try it as the agent does before it takes over", epilog=VET_EXAMPLES, formatter_class=formatter
+    )
+    vetted.add_argument("model", metavar="MODEL", help="a model file or a bundle's directory")
+    add_labels_option(vetted)
+    add_runtime_options(vetted)
+    vetted.set_defaults(run=vet)
     fetched = kinds.add_parser("fetch", help="fetch a public model", epilog=FETCH_EXAMPLES, formatter_class=formatter)
     fetched.add_argument("name", nargs="?", metavar="NAME", help="a model of the catalog; without it, the catalog is listed")
     fetched.add_argument("--output", metavar="DIR", type=Path, help="the bundle's folder; NAME, if nothing is said")
@@ -82,6 +94,13 @@ def fetch_bundle(args: argparse.Namespace) -> int:
     from agent.cli.model_fetch import fetch_model  # noqa: PLC0415  as above
 
     return fetch_model(args)
+
+
+def vet(args: argparse.Namespace) -> int:
+    """Try a model."""
+    from agent.cli.model_vet import vet_model  # noqa: PLC0415  as above
+
+    return vet_model(args)
 
 
 def show(args: argparse.Namespace) -> int:

@@ -6,7 +6,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent.bundles.load import in_store
+from agent.checked import check
 from agent.device import state_dir
+from agent.document import Document
+from agent.errors import UsageError
+from agent.pipeline.config import ModelConfig
 from agent.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -15,11 +19,16 @@ if TYPE_CHECKING:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """labels, score, iou, max_detections, threads, runtime, delegate: over what the model's bundle says."""
-    parser.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
+    add_labels_option(parser)
     parser.add_argument("--score", type=_fraction, help="least score, over the bundle's")
     parser.add_argument("--iou", type=_fraction, help="overlap above which NMS removes the weaker box, over the bundle's")
     parser.add_argument("--max-detections", type=up_to(5000), metavar="N", help="at most so many a frame, over the bundle's")
     add_runtime_options(parser)
+
+
+def add_labels_option(parser: argparse.ArgumentParser) -> None:
+    """For verbs that take a bare model file."""
+    parser.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
 
 
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +45,16 @@ def store_for(model: str) -> "Store | None":
     from agent.bundles.store import Store  # noqa: PLC0415  a model file does without it
 
     return Store(state_dir(), 0, read_only=True)
+
+
+def slot_config(args: argparse.Namespace) -> ModelConfig:
+    """A model slot, from model, labels and what `add_runtime_options` adds. UsageError where they make no sense."""
+    given = {"bundle": args.model, "labels": args.labels, "runtime": args.runtime, "threads": args.threads}
+    problems: list[str] = []
+    slot = check(Document({**given, "delegates": args.delegate}), ModelConfig, problems)
+    if slot is None or problems:
+        raise UsageError("\n".join(problem.replace("delegates", "--delegate", 1) for problem in problems))
+    return slot
 
 
 def up_to(most: int) -> Callable[[str], int]:

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.bundles.load import name_for, open_variants
-from agent.checked import check, suggest_file
+from agent.checked import suggest_file
 from agent.cli.interruption import Interruption
-from agent.cli.options import store_for
+from agent.cli.options import slot_config, store_for
 from agent.config import source_from
 from agent.core.spec import ModelSpec
 from agent.core.types import Classes, Frame, Poses, Prediction, Segments
-from agent.document import Document
 from agent.errors import SourceError, UsageError, WorkerError
 from agent.health.host import clock_synced
-from agent.pipeline.config import ModelConfig, PipelineConfig
+from agent.pipeline.config import PipelineConfig
 from agent.pipeline.filters import Filter, counts, thresholds_for
 from agent.pipeline.models import make_worker
 from agent.pipeline.results import Origin, make_result
@@ -74,7 +73,7 @@ def started(args: argparse.Namespace, interruption: Interruption) -> Iterator[St
 
     AgentError where it cannot be started, KeyboardInterrupt after Ctrl-C.
     """
-    config = _slot(args)
+    config = slot_config(args)
     with ExitStack() as stack:
         spawner = stack.enter_context(closing(Spawner()))
         bundles = open_variants(config.bundle, config.labels, store_for(config.bundle))
@@ -142,16 +141,6 @@ class Predictor:
             x1, y1, x2, y2 = prediction.boxes[i].round().astype(int).tolist()
             points = f" {prediction.points.shape[1]} points" if isinstance(prediction, Poses) else ""
             yield f"{label} {score:.2f} [{x1} {y1} {x2} {y2}]{points}"
-
-
-def _slot(args: argparse.Namespace) -> ModelConfig:
-    """A model slot, from the options. UsageError where they make no sense."""
-    given = {"bundle": args.model, "labels": args.labels, "runtime": args.runtime, "threads": args.threads}
-    problems: list[str] = []
-    slot = check(Document({**given, "delegates": args.delegate}), ModelConfig, problems)
-    if slot is None or problems:
-        raise UsageError("\n".join(problem.replace("delegates", "--delegate", 1) for problem in problems))
-    return slot
 
 
 def _sources(texts: Sequence[str]) -> list[tuple[str, SourceConfig]]:

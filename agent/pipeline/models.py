@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.bundles.load import Bundle, open_variants
 from agent.bundles.resolve import resolve
-from agent.errors import BundleError
+from agent.errors import DeviceUnfitError
 from agent.pipeline.config import ModelConfig
 from agent.runtimes import RUNTIMES, Delegate, default_delegates
 from agent.worker.inspect import inspect_model
@@ -35,7 +35,7 @@ class Plan:
 
 
 def plan(config: ModelConfig, bundles: Sequence[Bundle]) -> Plan:
-    """Of a bundle's variants, best first, what this device can serve in a slot. BundleError where none fits."""
+    """Of a bundle's variants, best first, what this device can serve in a slot. DeviceUnfitError where none fits."""
     fitting: list[Bundle] = []
     variants: list[Variant] = []
     unfit: dict[str, str] = {}
@@ -43,9 +43,9 @@ def plan(config: ModelConfig, bundles: Sequence[Bundle]) -> Plan:
         try:
             variants.append(_variant(bundle, config))
             fitting.append(bundle)
-        except BundleError as error:
+        except DeviceUnfitError as error:
             if bundle.variant is None:
-                raise BundleError(f"{bundle.place}: {error}") from None
+                raise DeviceUnfitError(f"{bundle.place}: {error}") from None
             unfit[bundle.variant] = str(error)
     place = str(bundles[0].place)
     if not variants:
@@ -83,12 +83,12 @@ def look_at(name: str, config: ModelConfig, store: "Store | None" = None) -> tup
 
 
 def _variant(bundle: Bundle, config: ModelConfig) -> Variant:
-    """As a worker takes it. BundleError, the reason alone, where this device or slot does not have what it requires."""
+    """As a worker takes it. DeviceUnfitError, the reason alone, where this device or slot does not have what it requires."""
     needs, runtime = bundle.manifest.requires, config.runtime or bundle.runtime
     if needs.arch not in (None, platform.machine()):
-        raise BundleError(f"it requires arch {needs.arch}, this is {platform.machine()}")
+        raise DeviceUnfitError(f"it requires arch {needs.arch}, this is {platform.machine()}")
     if runtime not in bundle.runtimes:
-        raise BundleError(
+        raise DeviceUnfitError(
             f"{bundle.model.name} runs on {' or '.join(bundle.runtimes)}, not on {runtime}, which the config asks for"
         )
     asked = config.asked_delegates() or default_delegates(runtime)
@@ -104,4 +104,4 @@ def _required(name: str, asked: tuple[Delegate, ...]) -> tuple[Delegate]:
         if delegate.name == name:
             return (delegate,)
     names = ", ".join(delegate.name for delegate in asked)
-    raise BundleError(f"it requires delegate {name}, which is not among those that are asked for ({names})")
+    raise DeviceUnfitError(f"it requires delegate {name}, which is not among those that are asked for ({names})")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.spec import ModelSpec
-from agent.errors import BundleError, WorkerError
+from agent.errors import BundleError, DeviceUnfitError, WorkerError
 from agent.runtimes import Delegate, ModelReport, RuntimeOptions
 from agent.worker import protocol
 from agent.worker.process import WorkerProcess
@@ -159,7 +159,8 @@ class Start:
     def load(self, rungs: Sequence[Rung], *, strict: bool = False) -> LoadedModel:
         """The first variant that can be loaded, on the first of its delegates that can be had. strict: see `Variant`, for all.
 
-        BundleError where there is none, naming each variant and why not; WorkerError where a worker fails.
+        BundleError where there is none, naming each variant and why not, DeviceUnfitError if all of them are fine as such;
+        WorkerError where a worker fails.
         """
         return self._first(rungs, lambda loaded: loaded, strict=strict)
 
@@ -216,10 +217,13 @@ class Start:
     def _load(self, process: Process, variant: Variant, delegates: tuple[Delegate, ...], *, strict: bool) -> ModelReport:
         options = RuntimeOptions(self._plan.threads, delegates, self._plan.graph_optimization)
         process.send(Load(0, variant.runtime, variant.path, options))
-        report = _wait(process, Loaded, f"loading {variant.path}").report
+        try:
+            report = _wait(process, Loaded, f"loading {variant.path}").report
+        except BundleError as error:  # of a model that loads nowhere else, nobody can tell whether it or the delegate is to blame
+            raise DeviceUnfitError(str(error)) if variant.strict else error from None
         if strict and all(report.delegate != delegate.name for delegate in delegates):
             why = "; ".join(f"{name}: {why}" for name, why in report.refused.items())
-            raise BundleError(f"{variant.path}: it would run on {report.delegate} instead; {why}")
+            raise DeviceUnfitError(f"{variant.path}: it would run on {report.delegate} instead; {why}")
         return report
 
     def _warm_up(self, process: Process, pool: Pool) -> int:
@@ -296,9 +300,10 @@ def unwrap(process: Process, message: protocol.FromModelWorker, kind: type[Answe
 def _nothing_serves(plan: ModelPlan, failed: Mapping[str, BundleError]) -> BundleError:
     if len(failed) == 1 and not plan.unfit:
         return next(iter(failed.values()))
-    return no_variant(plan.place, {**plan.unfit, **{id_: str(error) for id_, error in failed.items()}})
+    unfit = no_variant(plan.place, {**plan.unfit, **{id_: str(error) for id_, error in failed.items()}})
+    return unfit if all(isinstance(error, DeviceUnfitError) for error in failed.values()) else BundleError(str(unfit))
 
 
-def no_variant(place: str, reasons: Mapping[str, str]) -> BundleError:
+def no_variant(place: str, reasons: Mapping[str, str]) -> DeviceUnfitError:
     """What to say where no variant of a bundle serves. reasons: variant's id to why not."""
-    return BundleError(f"{place}: no variant serves here: {'; '.join(f'{id_}: {why}' for id_, why in reasons.items())}")
+    return DeviceUnfitError(f"{place}: no variant serves here: {'; '.join(f'{id_}: {why}' for id_, why in reasons.items())}")

@@ -82,6 +82,7 @@ input: {size: [320, 320], color: bgr}
 head: {type: yolo}
 nms: {score: 0.3}
 requires: {memory_mb: 120}
+max_latency_ms: 80
 golden: [{input: bus.jpg, expect: bus.json}]
 variants:
   - {id: a, model: a.tflite, requires: {delegate: edgetpu}}
@@ -91,6 +92,7 @@ variants:
     input: {size: [640, 640]}
     head: {type: yolox}
     nms: {iou: 0.5}
+    max_latency_ms: 200.5
     golden: [{input: c.jpg, expect: c.json}]
 """
 EITHER = "say either model: FILE or variants, a list of {id: …, model: FILE, requires: …}"
@@ -107,7 +109,7 @@ ARCH = '3: variants[0].requires.arch: expected one of aarch64, x86_64, got "arm6
         ("name: People", 'name: expected a name of a-z, 0-9, _ and -, beginning with a letter or digit, 63 at most, got "People"'),
         ("task: anomaly", "task: anomaly is not built yet in this version; only detect, classify, segment, keypoints are"),
         ("task: detects", 'task: expected one of classify, detect, keypoints, segment, got "detects"; did you mean detect?'),
-        ("max_latency_ms: 5", "max_latency_ms: not built yet in this version; leave it out"),
+        ("max_latency_ms: 0", "max_latency_ms: expected a number above 0, got 0"),
         ("format: 2", "format: expected 1, got 2"),
         ("lables: l.txt", "lables: unknown key; did you mean labels?"),
         ("head: yolo", 'head: expected a map, got "yolo"'),
@@ -160,6 +162,7 @@ def test_a_variant_says_what_differs(place: Path) -> None:
     assert (b.labels, b.head, b.golden[0].input) == ("b.txt", {"type": "yolox"}, "c.jpg")
     assert (b.input.size, b.input.color) == ((640, 640), "bgr")
     assert (b.nms.score, b.nms.iou) == (0.3, 0.5)
+    assert (a.max_latency_ms, b.max_latency_ms) == (80, 200.5)
     jsonschema.validate(yaml.safe_load(VARIANTS), json_schema())
 
 

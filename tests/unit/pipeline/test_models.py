@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agent.bundles.load import open_variants
-from agent.errors import BundleError
+from agent.errors import BundleError, DeviceUnfitError
 from agent.pipeline.config import DelegateConfig, ModelConfig
 from agent.pipeline.models import Plan, look_at, make_worker
 from agent.pipeline.models import plan as plan_of
@@ -74,7 +74,7 @@ def test_what_is_left_out_is_logged_at_the_start(folder: Path, caplog: pytest.Lo
 
 
 def test_where_none_fits_each_is_named(folder: Path) -> None:
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(DeviceUnfitError) as caught:
         plan(ModelConfig(bundle=variants(folder, CORAL, ELSEWHERE)))
     assert str(caught.value) == (
         f"{folder}/bundle.yaml: no variant serves here: coral: it requires delegate edgetpu, "
@@ -94,7 +94,7 @@ def test_the_slots_runtime_decides_too(folder: Path) -> None:
 
 
 def test_a_model_that_the_runtime_does_not_read_is_told(folder: Path) -> None:
-    with pytest.raises(BundleError, match=r"m.tflite: m.tflite runs on litert, not on openvino, which the config asks for"):
+    with pytest.raises(DeviceUnfitError, match=r"m.tflite: m.tflite runs on litert, not on openvino, which the config asks for"):
         plan(ModelConfig(bundle=str(folder / "m.tflite"), runtime="openvino"))
     with pytest.raises(BundleError, match=r"bundle.yaml: requires.runtime: openvino does not run m.tflite; litert does"):
         plan(ModelConfig(bundle=bundle(folder, "model: m.tflite\nrequires: {runtime: openvino}\n")))
