@@ -229,9 +229,10 @@ class ModelWorker:
         while not self._closing.is_set():
             try:
                 self._live_once()
-            except (BundleError, WorkerError) as error:
+            except (BundleError, WorkerError) as caught:
                 if self._closing.is_set():
                     break
+                error = _bare(caught)
                 if self._gives_up(error):
                     return
                 if isinstance(error, BundleError):
@@ -410,3 +411,9 @@ class ModelWorker:
     def _set_state(self, state: State, failure: AgentError | None = None) -> None:
         self.state, self.failure = state, failure
         self.on_change(self)
+
+
+def _bare(error: AgentError) -> AgentError:
+    """The error without the frames that it came through: whoever keeps it would keep a closed worker's memory with them."""
+    error.__context__ = None
+    return error.with_traceback(None)

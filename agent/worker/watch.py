@@ -107,13 +107,13 @@ class GapMeter:
         self.last: Switch | None = None
         self._last_ns: int | None = None
         self._longest_ns = 0
-        self._lost = 0
+        self._lost = 0  # since the last answer, or the last before a switch
         self._switching = False
 
     def begin(self) -> None:
         """A switch begins; if the one before is not over, it becomes part of it."""
         if not self._switching:
-            self._switching, self._longest_ns, self._lost, self.last = True, 0, 0, None
+            self._switching, self._longest_ns, self.last = True, 0, None
 
     def give_up(self) -> None:
         """The switch comes to nothing."""
@@ -125,6 +125,8 @@ class GapMeter:
             self._longest_ns = max(self._longest_ns, now_ns - self._last_ns)
             if after:
                 self.last, self._switching = Switch(self._longest_ns / 1e6, self._lost), False
+        if not self._switching:
+            self._lost = 0
         self._last_ns = now_ns
 
     def lost(self) -> None:
