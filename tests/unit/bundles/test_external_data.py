@@ -67,7 +67,7 @@ def test_it_is_found_wherever_it_stands(tmp_path: Path, place: str) -> None:
 @pytest.mark.parametrize("location", [TensorProto.DEFAULT, TensorProto.EXTERNAL])
 def test_it_counts_whatever_the_tensor_says_of_its_place(tmp_path: Path, location: TensorProto.DataLocation) -> None:
     def tensor(model: ModelProto) -> TensorProto:
-        added = model.graph.initializer.add()
+        added: TensorProto = model.graph.initializer.add()
         added.data_location = location
         return added
 
