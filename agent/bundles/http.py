@@ -199,8 +199,12 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
     ) -> Request | None:
-        """See urllib."""
-        _check_scheme(newurl, self._schemes)
+        """See urllib, which leaves the answer open where this raises."""
+        try:
+            _check_scheme(newurl, self._schemes)
+        except DownloadError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
