@@ -1,0 +1,93 @@
+"""How TUF's client fetches: over HTTP(S), with deadlines, a minimum rate, and no second try of its own."""
+
+import http.client
+import time
+from collections.abc import Iterator
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
+
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
+from tuf.ngclient import FetcherInterface
+
+from agent import __version__
+from agent.bundles.trust import Limits
+
+CHUNK_BYTES = 64 * 1024
+HEADERS = {"User-Agent": f"edge-agent/{__version__}", "Accept-Encoding": "identity"}
+URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # RFC 3986: reserved ones, and what is quoted already
+HANDLERS = (
+    ProxyHandler,
+    UnknownHandler,
+    HTTPHandler,
+    HTTPSHandler,
+    HTTPDefaultErrorHandler,
+    HTTPRedirectHandler,
+    HTTPErrorProcessor,
+)
+
+
+class Fetcher(FetcherInterface):
+    """Fetches the files of one refresh, which together have `limits.total_s` from now. FetcherInterface caps their lengths."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._ends = time.monotonic() + limits.total_s
+        self._opener = OpenerDirector()  # http and https alone: no file:, no ftp:
+        for handler in HANDLERS:
+            self._opener.add_handler(handler())
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        """See FetcherInterface; whatever goes wrong is a tuf DownloadError, also while the body is read."""
+        try:
+            request = Request(quote(url, safe=URL_CHARACTERS), headers=HEADERS)  # noqa: S310  the opener knows no other schemes
+            with self._opener.open(request, timeout=self._wait_s(url)) as response:
+                yield from self._body(url, response)
+        except HTTPError as error:
+            error.close()
+            raise DownloadHTTPError(f"{url}: the server answers {error.code} {error.reason}".rstrip(), error.code) from None
+        except TimeoutError:
+            raise self._slow(url) from None
+        except URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                raise self._slow(url) from None
+            raise DownloadError(f"{url}: {_reason(error.reason)}") from None
+        except (http.client.HTTPException, OSError, ValueError) as error:
+            raise DownloadError(f"{url}: {_reason(error)}") from None
+
+    def _body(self, url: str, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        since, received = time.monotonic(), 0
+        while data := response.read1(CHUNK_BYTES):
+            yield data
+            received += len(data)
+            self._wait_s(url)
+            if time.monotonic() - since >= self._limits.window_s:
+                if received < self._limits.min_bytes_per_s * self._limits.window_s:
+                    raise SlowRetrievalError(f"{url}: fewer than {self._limits.min_bytes_per_s:g} bytes/s came")
+                since, received = time.monotonic(), 0
+        if response.length:  # how much of Content-Length is still to come
+            raise DownloadError(f"{url}: the connection ended {response.length} bytes too early")
+
+    def _wait_s(self, url: str) -> float:
+        """How long to wait for the next piece; SlowRetrievalError once all time is used up."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise SlowRetrievalError(f"{url}: not here after {self._limits.total_s:g} s, which all files together have")
+        return min(left, self._limits.wait_s)
+
+    def _slow(self, url: str) -> SlowRetrievalError:
+        return SlowRetrievalError(f"{url}: nothing came for {self._limits.wait_s:g} s")
+
+
+def _reason(reason: object) -> str:
+    return (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__
