@@ -136,6 +136,7 @@ def test_the_agent_hears_operators_and_nobody_else(broker: Mosquitto, protocol: 
         password="gate-03",  # noqa: S106  of the test's own broker
         subscriptions={topic: handler(topic) for topic in (topics.commands, topics.desired("people"))},
     )
+    broker.log.clear()
     publisher.start()
     assert publisher.wait_ready(DEADLINE_S)
     wait_until(lambda: any("Sending SUBACK to gate-03" in line for line in broker.log), "it has subscribed")
