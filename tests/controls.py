@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from agent.errors import BundleError
 from agent.publish.messages import now_text
-from agent.publish.orders import BundleRef, CurrentBundle, Reported, UpdateFailure
+from agent.publish.orders import BundleRef, CurrentBundle, Reported, Swap, UpdateFailure
 
 
 class StoredBundle(Struct, frozen=True):
@@ -84,22 +84,26 @@ class FakeControls:
 
     def install(self, slot: str, name: str, version: str, by: str, *, force: bool) -> None:
         self.calls.append(("install", slot, name, version, by, "force" if force else ""))
+        ours = f"local-{len(self.calls)}"
         target = BundleRef(name=name, version=version, digest="b" * 64)
         if name != "people":
             failure = UpdateFailure(code="not_found", phase="accepted", detail=f"there is no {name}@{version}", retryable=True)
-            self.to_come = [reported("accepted", target=target), reported("failed", target=target, error=failure)]
-            return
-        self.to_come = [
-            reported("accepted", target=target),
-            reported("downloading", target=target, progress_pct=40.0),
-            reported("deferred", target=target, deferred="window"),
-            reported("probation", target=target, progress_pct=50.0),
-            reported("committed", current=CurrentBundle(name=name, version=version, digest="b" * 64)),
-        ]
+            steps = [reported("accepted", target=target), reported("failed", target=target, error=failure)]
+        else:
+            current = CurrentBundle(name=name, version=version, digest="b" * 64)
+            steps = [
+                reported("accepted", target=target),
+                reported("downloading", target=target, progress_pct=40.0),
+                reported("downloading", target=target, progress_pct=80.0),
+                reported("deferred", target=target, deferred="window"),
+                reported("probation", target=target, progress_pct=50.0),
+                reported("committed", current=current, swap=Swap(gap_ms=41.2, frames_lost=0)),
+            ]
+        self.to_come = [replace(step, deployment=ours) for step in steps]
 
     def rollback(self, slot: str, by: str) -> None:
         self.calls.append(("rollback", slot, by))
-        self.to_come = [reported("staged"), reported("committed")]
+        self.to_come = [reported("committed"), reported("staged", deployment="back"), reported("committed", deployment="back")]
 
     def factory(self, slot: str, by: str) -> None:
         self.calls.append(("factory", slot, by))

@@ -178,7 +178,7 @@ class Connection:
                 self._events.unsubscribed(topic, reason)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self._events.received(message.topic, message.payload, message.retain)
+        self._events.received(message.topic, bytes(message.payload), message.retain)
 
     def _on_disconnect(
         self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
