@@ -25,6 +25,7 @@ from agent.errors import ConfigError
 from agent.pipeline.config import DelegateConfig, ModelConfig, PipelineConfig, PublishConfig
 from agent.publish.config import MqttConfig
 from agent.sources.config import PICTURES, FileConfig, ImagesConfig, SourceConfig, UrlConfig, UsbConfig
+from agent.update.config import UpdatesConfig
 
 MAIN = "main"  # what the short form calls its source, slot and pipeline
 SCHEMES = ("rtsp", "rtsps", "http", "https")
@@ -57,15 +58,13 @@ class ConfigFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: dict[Name, ModelConfig] = {}
     pipelines: dict[Name, PipelineConfig] = {}
     mqtt: str | MqttConfig | None = None
+    updates: UpdatesConfig | None = None
     state_dir: str | None = None
 
 
 REFUSED = {
-    (ConfigFile, "updates"): NOT_BUILT,
-    (ModelConfig, "allow"): NOT_BUILT,
     (PipelineConfig, "window"): NOT_BUILT,
     (PublishConfig, "delivery"): NOT_BUILT,
-    (MqttConfig, "commands"): NOT_BUILT,
     (MqttConfig, "password"): NO_PASSWORD,
     (UrlConfig, "password"): NO_PASSWORD,
 }
@@ -76,7 +75,7 @@ class Config:
     """What the agent runs on: paths are absolute and exist, secrets are read, every name that is used is there.
 
     sources: a camera's password is in `UrlConfig.password` or in its URL. mqtt: port is given, and username where there is a
-    password.
+    password. updates: None where models come from the config alone.
     """
 
     device_id: str
@@ -86,6 +85,7 @@ class Config:
     pipelines: dict[str, PipelineConfig]
     mqtt: MqttConfig
     mqtt_password: str | None = field(repr=False)
+    updates: UpdatesConfig | None
     state_dir: Path
 
 
@@ -223,6 +223,7 @@ class _Resolver:
             pipelines=file.pipelines,
             mqtt=mqtt,
             mqtt_password=password,
+            updates=file.updates and self._updates(file.updates),
             state_dir=self._state_dir(file.state_dir),
         )
         if self._problems:
@@ -310,6 +311,44 @@ class _Resolver:
         password = mqtt.password_file and self._secret((*keys, "password_file"), mqtt.password_file)
         username = mqtt.username or (identity if password else None)
         return replace(mqtt, port=mqtt.port or (8883 if tls else 1883), username=username, tls=tls), password
+
+    def _updates(self, updates: UpdatesConfig) -> UpdatesConfig:
+        keys = ("updates",)
+        if updates.repository is not None:
+            self._repository((*keys, "repository"), updates.repository)
+            if updates.trust_root is None:
+                self._problem((*keys, "trust_root"), "missing: the root.json by which the repository's signatures are checked")
+        elif updates.trust_root is not None:
+            self._problem((*keys, "repository"), "missing: whose trust_root is it?")
+        if updates.timezone is not None:
+            self._timezone((*keys, "timezone"), updates.timezone)
+            if updates.window is None:
+                self._problem((*keys, "timezone"), "it is that of the window, and there is none")
+        begin, _, end = (updates.window or "").partition("-")
+        if begin and begin == end:
+            self._problem((*keys, "window"), f"{show(updates.window)} has no length; leave it out for the whole day")
+        return replace(updates, trust_root=updates.trust_root and self._existing((*keys, "trust_root"), updates.trust_root))
+
+    def _repository(self, keys: Keys, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            self._problem(keys, "expected http://HOST/… or https://HOST/…")  # not shown: it may hold a password
+            return
+        if parts.username is not None or parts.password is not None:
+            self._problem(keys, "no user or password may stand in it: what it serves is signed, and need not be secret")
+        elif not good or parts.query or parts.fragment:
+            self._problem(keys, f"expected http://HOST/… or https://HOST/…, got {show(url)}")
+
+    def _timezone(self, keys: Keys, name: str) -> None:
+        import zoneinfo  # noqa: PLC0415  few configs name one
+
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+            near = suggest(name, zoneinfo.available_timezones())
+            self._problem(keys, f"this computer knows no time zone {show(name)}{near or '; expected one such as Europe/Paris'}")
 
     def _device_id(self, wanted: str) -> str:
         if wanted != "auto":

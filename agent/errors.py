@@ -8,6 +8,7 @@ AgentError
     OutputError     a file that a command writes does not reach the disk
     DownloadError   a file cannot be fetched, or not all of it
     StorageError    the disk is full, or cannot be written
+    ControlError    no agent on this computer answers
     TrustError      a repository of bundles does not prove what it says
   Reject          this input is refused, and will be refused again
     UsageError      the command line            (exit status 2)
@@ -79,6 +80,10 @@ class StorageError(Retry):
     def __init__(self, message: str, code: Literal["disk_full", "disk_error"]) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ControlError(Retry):
+    """The agent on this computer does not run, does not answer, or answers that it could not do what was asked."""
 
 
 class TrustError(Retry):

@@ -20,7 +20,7 @@ VERBS = {
     "predict": "run a model on pictures, videos or cameras and show what it sees",
     "eval": "measure how often a model is right",
     "bench": "measure speed, latency and memory",
-    "model": "look at a model, write a bundle for it, try it, or fetch one",
+    "model": "models: look at one, make a bundle, try it, or say which the agent is to have",
     "health": "how the agent on this computer is",
 }
 EXAMPLES = """examples:

@@ -1,4 +1,4 @@
-"""edge-agent model: look at a model, write a bundle for it, try it as the agent would, or fetch a public one."""
+"""edge-agent model: look at a model, make a bundle, try it, fetch a public one, or say which the running agent is to have."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent.bundles.load import Bundle, name_for
 from agent.bundles.metadata import read_facts
 from agent.bundles.resolve import resolve
+from agent.cli import model_daemon
 from agent.cli.options import add_labels_option, add_runtime_options, store_for
 from agent.core.spec import ModelSpec
 from agent.core.types import TensorSpec
@@ -46,8 +47,10 @@ A download that was cut off goes on where it ended when the command is given aga
 def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb to the command line."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = verbs.add_parser("model", help="look at a model, write a bundle for it, try it, or fetch one", description=__doc__)
-    kinds = parser.add_subparsers(metavar="show|init|vet|fetch", required=True)
+    parser = verbs.add_parser(
+        "model", help="models: look at one, make a bundle, try it, or say which the agent is to have", description=__doc__
+    )
+    kinds = parser.add_subparsers(metavar="show|init|vet|fetch|list|install|activate|rollback|verify", required=True)
     shown = kinds.add_parser(
         "show", help="its tensors, and how they would be used", epilog=SHOW_EXAMPLES, formatter_class=formatter
     )
@@ -80,6 +83,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     fetched.add_argument("--output", metavar="DIR", type=Path, help="the bundle's folder; NAME, if nothing is said")
     fetched.add_argument("--catalog", metavar="FILE", type=Path, help="a catalog of your own, written as models/catalog.yaml")
     fetched.set_defaults(run=fetch_bundle)
+    model_daemon.add_parsers(kinds)
 
 
 def init_bundle(args: argparse.Namespace) -> int:

@@ -28,13 +28,15 @@ class DelegateConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model slot. bundle: a model file, a bundle's directory, or name@version. labels: a label list, for a bare model file.
 
-    runtime: what runs it, where its file leaves a choice. delegates: what it may run on, best first; the runtime's own where none
-    is named. threads: of one inference; one less than the cores, at most 4, where it is left out. memory_limit_mb: of the worker,
-    which is restarted above it.
+    allow: names of the bundles that it may be given over the air; that of its first one alone, where it is left out. runtime: what
+    runs it, where its file leaves a choice. delegates: what it may run on, best first; the runtime's own where none is named.
+    threads: of one inference; one less than the cores, at most 4, where it is left out. memory_limit_mb: of the worker, which is
+    restarted above it.
     """
 
     bundle: str
     labels: str | None = None
+    allow: list[Name] | None = None
     runtime: RuntimeName | None = None
     delegates: list[Name | DelegateConfig] = field(default_factory=list)
     threads: Annotated[int, Meta(ge=1, le=64)] | None = None

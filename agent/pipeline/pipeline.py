@@ -8,13 +8,14 @@ from functools import partial
 
 from agent.core.spec import ModelSpec
 from agent.core.types import Frame
-from agent.errors import AgentError
+from agent.errors import AgentError, SourceError
 from agent.health.counters import Counters
 from agent.pipeline.config import PipelineConfig
 from agent.pipeline.filters import PublishPolicy, counts
 from agent.pipeline.mailbox import Mailbox
 from agent.pipeline.results import Origin, make_result
 from agent.pipeline.shadow import Shadow, Shadows
+from agent.pipeline.snapshot import Snapshot, jpeg
 from agent.pipeline.use import Use
 from agent.publish import Publisher
 from agent.publish.messages import encode_result
@@ -24,6 +25,7 @@ from agent.worker.slot import ModelSlot
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.2  # how often a waiting pipeline sees whether it is to stop
+SNAPSHOT_S = 5.0  # for a frame to come
 DRAIN_S = 1.5  # for frames that are under way when a pipeline ends
 
 
@@ -58,6 +60,9 @@ class Pipeline:
         self._permits = threading.Semaphore(in_flight)
         self._policy = PublishPolicy(config.publish)
         self._seq = 0
+        self._snapshot = Snapshot()
+        self._resumed = threading.Event()
+        self._resumed.set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pipeline/{self.name}")
 
@@ -69,6 +74,28 @@ class Pipeline:
     def running(self) -> bool:
         """Whether frames may still be answered."""
         return self._thread.is_alive()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it takes no frames, because somebody wants it so."""
+        return not self._resumed.is_set()
+
+    def pause(self) -> None:
+        """Take no more frames until `resume`; the one that is under way is still answered. A batch source waits meanwhile."""
+        self._resumed.clear()
+
+    def resume(self) -> None:
+        """Take frames again."""
+        self._resumed.set()
+
+    def snapshot(self) -> bytes:
+        """The next frame as JPEG of at most `agent.pipeline.snapshot.MAX_JPEG_BYTES`. SourceError where none comes."""
+        if self.paused:
+            raise SourceError(f"pipeline {self.name} is paused: it takes no pictures before it is resumed", reason="read_timeout")
+        frame = self._snapshot.take(SNAPSHOT_S)
+        if frame is None:
+            raise SourceError(f"pipeline {self.name}: no frame has come within {SNAPSHOT_S:g} s", reason="read_timeout")
+        return jpeg(frame)
 
     def stop(self) -> None:
         """Answer what is under way, then end."""
@@ -103,6 +130,8 @@ class Pipeline:
                 self._drain()
                 if self.mailbox.over:  # nothing that was under way has come back
                     return
+            if not self._resumed.wait(LOOK_S):
+                continue
             if not self.mailbox.live and not self._publisher.wait_ready(LOOK_S):
                 continue
             if not self._permits.acquire(timeout=LOOK_S):
@@ -126,6 +155,7 @@ class Pipeline:
         if frame is None:
             lease.worker.give_back(lease.slot)
             return use, False
+        self._snapshot.offer(frame)
         shadow = self._shadows.next()
         held = frame if self._model.guarded else None
         use.inference.submit(lease.slot, frame, partial(self._settle, use, held, shadow))

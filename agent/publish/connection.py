@@ -4,14 +4,15 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import LogLevel
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.publish import failure
 from agent.publish.failure import Broker, Failure
@@ -20,11 +21,13 @@ from agent.publish.outgoing import Outgoing, Publication
 CONNECT_TIMEOUT_S = 10.0  # of TCP, of the TLS handshake and of the broker's answer, each
 SESSION_EXPIRY_S = 60
 MAX_UNACKNOWLEDGED = 65535  # where the broker sets no limit: MQTT 5.0, section 3.2.2.3.3
+MAX_PACKET_BYTES = 256 * 1024  # a broker of MQTT 5 keeps larger ones from us
 
 
 class Events(NamedTuple):
-    """Whom a connection tells: accepted by the broker, up for `settled_after_s`, a message refused for lack of rights.
+    """Whom a connection tells: accepted by the broker, up for `settled_after_s`, something refused for lack of rights.
 
+    refused: a message; unsubscribed: a topic that we may not read. received: topic, payload, and whether it was retained.
     stop_at: the monotonic instant by which the connection must have ended, None while it may go on.
     """
 
@@ -32,6 +35,8 @@ class Events(NamedTuple):
     settled: Callable[[], None]
     settled_after_s: float
     refused: Callable[[Publication, ReasonCode], None]
+    unsubscribed: Callable[[str, ReasonCode], None]
+    received: Callable[[str, bytes, bool], None]
     stop_at: Callable[[], float | None]
 
 
@@ -40,15 +45,18 @@ class Connection:
 
     A new client each time: an old one would send again what it had queued, after a retained message that is newer. paho is given a
     message only when it has written the one before, so that nothing queues in it but what is not acknowledged.
-    wake: readable when there is something to send.
+    wake: readable when there is something to send. topics: what to subscribe to, once the broker has accepted us.
     """
 
-    def __init__(self, client: Client, broker: Broker, outgoing: Outgoing, wake: socket.socket, events: Events) -> None:
+    def __init__(
+        self, client: Client, broker: Broker, outgoing: Outgoing, wake: socket.socket, events: Events, topics: Collection[str] = ()
+    ) -> None:
         self._client = client
         self._broker = broker
         self._outgoing = outgoing
         self._wake = wake
         self._events = events
+        self._topics = tuple(topics)
         self._accepted_at: float | None = None
         self._failure: Failure | None = None
         self._socket_error = ""
@@ -58,6 +66,8 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
         client.on_log = self._on_log
 
     def run(self, keepalive_s: int) -> Failure | None:
@@ -66,7 +76,8 @@ class Connection:
             return self._run(keepalive_s)
         finally:  # paho closes its other descriptors when nothing refers to it any more, and its callbacks refer to who holds it
             client = self._client
-            client.on_connect = client.on_disconnect = client.on_publish = client.on_log = None
+            client.on_connect = client.on_disconnect = client.on_publish = client.on_subscribe = client.on_message = None
+            client.on_log = None
 
     def _run(self, keepalive_s: int) -> Failure | None:
         try:
@@ -86,6 +97,7 @@ class Connection:
         if self._broker.protocol == "5":
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no types there
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
+            properties.MaximumPacketSize = MAX_PACKET_BYTES
             self._client.connect(self._broker.host, self._broker.port, keepalive_s, clean_start=False, properties=properties)
         else:
             self._client.connect(self._broker.host, self._broker.port, keepalive_s)
@@ -144,8 +156,29 @@ class Connection:
             self._failure = failure.of_refusal(reason, self._broker)
             return
         self._accepted_at = time.monotonic()
+        self._subscribe()
         self._outgoing.open(getattr(properties, "ReceiveMaximum", MAX_UNACKNOWLEDGED))
         self._events.accepted()
+
+    def _subscribe(self) -> None:
+        """Each time, although a session may have survived: so what is retained comes again, and a broker that forgot knows us."""
+        if not self._topics:
+            return
+        if self._broker.protocol == "5":  # which also tells of a message that comes live whether it is to be retained
+            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            self._client.subscribe([(topic, options) for topic in self._topics])
+        else:
+            self._client.subscribe([(topic, 1) for topic in self._topics])
+
+    def _on_subscribe(
+        self, _client: Client, _data: Any, _number: int, reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        for topic, reason in zip(self._topics, reasons, strict=False):  # how many there are is the broker's word
+            if reason.is_failure:
+                self._events.unsubscribed(topic, reason)
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        self._events.received(message.topic, bytes(message.payload), message.retain)
 
     def _on_disconnect(
         self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None

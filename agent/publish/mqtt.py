@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -17,6 +17,7 @@ from agent.backoff import Backoff
 from agent.publish.config import MqttConfig
 from agent.publish.connection import Connection, Events
 from agent.publish.failure import Broker, Failure, of_instability
+from agent.publish.orders import MAX_ORDER_BYTES
 from agent.publish.outgoing import Outgoing, Publication
 from agent.publish.tls import client_context
 from agent.publish.topics import Topics
@@ -28,6 +29,7 @@ RETRY_CAP_S = 30.0
 SETTLED_AFTER_S = 60.0
 
 OnState = Callable[[bool, str, str], None]
+Handler = Callable[[bytes, bool], None]
 
 _log = logging.getLogger("agent.publish")
 
@@ -40,6 +42,9 @@ class MqttPublisher:
     password: of config.username, or of the device id where that is left out.
     on_state(connected, code, detail): told, from the network thread, when the connection or the reason why there is none changes;
     code is `connected` or a FailureCode, detail one line. window: how many messages may be on their way.
+    subscriptions: topic to handler(payload, retained), subscribed to on each connection with QoS 1, so that what is retained comes
+    again each time. Handlers are called on the network thread, must return at once, and get at most `MAX_ORDER_BYTES`; with MQTT 5
+    retained is true also of a message that is live and stays retained.
     Raises ConfigError for certificates that cannot be used.
     """
 
@@ -50,6 +55,7 @@ class MqttPublisher:
         *,
         password: str | None = None,
         on_state: OnState | None = None,
+        subscriptions: Mapping[str, Handler] | None = None,
         window: int = 100,
         settled_after_s: float = SETTLED_AFTER_S,
     ) -> None:
@@ -66,6 +72,7 @@ class MqttPublisher:
         self._keepalive_s = config.keepalive_s
         self._tls = None if config.tls is None else client_context(config.tls)
         self._on_state = on_state
+        self._subscriptions = dict(subscriptions or {})
         self._settled_after_s = settled_after_s
         self._outgoing = Outgoing(window)
         self._outgoing.add(self._availability_message(b"online"))
@@ -77,6 +84,7 @@ class MqttPublisher:
         self._told: set[str] = set()  # what failed since the last recovery, so that the log has it once
         self._short_lived = 0  # connections in a row that did not last until they counted as stable
         self._refused_topics: set[str] = set()
+        self._oversized: set[str] = set()  # topics whose last message was too long
         self._stop_at: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -124,7 +132,9 @@ class MqttPublisher:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            connection = Connection(self._client(), self._broker, self._outgoing, self._wake_read, self._events())
+            connection = Connection(
+                self._client(), self._broker, self._outgoing, self._wake_read, self._events(), self._subscriptions
+            )
             failure = connection.run(self._keepalive_s)
             self._outgoing.shut()
             if failure is None:
@@ -168,6 +178,8 @@ class MqttPublisher:
             settled=self._settled,
             settled_after_s=self._settled_after_s,
             refused=self._refused,
+            unsubscribed=self._unsubscribed,
+            received=self._received,
             stop_at=lambda: self._stop_at,
         )
 
@@ -207,13 +219,31 @@ class MqttPublisher:
             if self._on_state is not None:
                 self._on_state(state == "connected", state, detail)
 
+    def _received(self, topic: str, payload: bytes, retained: bool) -> None:
+        handler = self._subscriptions.get(topic)
+        if handler is None:  # a broker's mistake, or a subscription of an earlier session
+            return
+        if len(payload) <= MAX_ORDER_BYTES:
+            self._oversized.discard(topic)
+            handler(payload, retained)
+        elif topic not in self._oversized:
+            self._oversized.add(topic)
+            _log.warning("%s: %d bytes, more than %d, are not looked at", topic, len(payload), MAX_ORDER_BYTES)
+
     def _refused(self, message: Publication, reason: ReasonCode) -> None:
-        if message.topic not in self._refused_topics:
-            self._refused_topics.add(message.topic)
+        self._forbidden("publish to", message.topic, reason)
+
+    def _unsubscribed(self, topic: str, reason: ReasonCode) -> None:
+        self._forbidden("subscribe to", topic, reason)
+
+    def _forbidden(self, what: str, topic: str, reason: ReasonCode) -> None:
+        if topic not in self._refused_topics:
+            self._refused_topics.add(topic)
             _log.warning(
-                "%s does not let %r publish to %s (%s): check its access list",
+                "%s does not let %r %s %s (%s): check its access list",
                 self._broker,
                 self._broker.username or self._broker.client_id,
-                message.topic,
+                what,
+                topic,
                 str(reason).lower(),
             )

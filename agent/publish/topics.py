@@ -1,4 +1,4 @@
-"""The topics that a device writes: all under {prefix}/v1/{device}, which is what its broker lets it write."""
+"""The topics of a device, which writes under {prefix}/v1/{device} and reads under {prefix}-ctl/v1/{device}, as it may."""
 
 from agent.publish.messages import EventKind
 
@@ -14,6 +14,9 @@ class Topics:
         self.availability = f"{self._root}/availability"
         self.info = f"{self._root}/info"
         self.health = f"{self._root}/health"
+        self.replies = f"{self._root}/replies"
+        self._control = f"{prefix}-ctl/v1/{device}"
+        self.commands = f"{self._control}/cmd"
 
     def source(self, name: str) -> str:
         """State of a source; retained."""
@@ -30,3 +33,15 @@ class Topics:
     def events(self, kind: EventKind) -> str:
         """Events of one kind."""
         return f"{self._root}/events/{kind}"
+
+    def reported(self, slot: str) -> str:
+        """Which model a slot has, and how its newest deployment goes; retained."""
+        return f"{self._root}/models/{slot}/reported"
+
+    def snapshot(self, pipeline: str) -> str:
+        """A picture that a pipeline takes, as JPEG, when a command asks for it."""
+        return f"{self._root}/snapshots/{pipeline}"
+
+    def desired(self, slot: str) -> str:
+        """Which model operators want a slot to have; retained, read by the device."""
+        return f"{self._control}/models/{slot}/desired"

@@ -1,5 +1,6 @@
 """The access list of docs/acl on a real mosquitto, with passwords and with client certificates."""
 
+import queue
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -122,6 +123,35 @@ def test_a_viewer_writes_nothing_for_devices(broker: Mosquitto) -> None:
     viewer.close()
 
 
+def test_the_agent_hears_operators_and_nobody_else(broker: Mosquitto, protocol: Version) -> None:
+    topics = Topics("edge", "gate-03")
+    heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
+
+    def handler(topic: str) -> Callable[[bytes, bool], None]:
+        return lambda payload, _retained: heard.put((topic, payload))
+
+    publisher = MqttPublisher(
+        MqttConfig(host=broker.host, port=broker.port, protocol=protocol),
+        topics,
+        password="gate-03",  # noqa: S106  of the test's own broker
+        subscriptions={topic: handler(topic) for topic in (topics.commands, topics.desired("people"))},
+    )
+    broker.log.clear()
+    publisher.start()
+    assert publisher.wait_ready(DEADLINE_S)
+    wait_until(lambda: any("Sending SUBACK to gate-03" in line for line in broker.log), "it has subscribed")
+    stranger, operator = Device(broker, "viewer", protocol), Device(broker, "operator", protocol)
+    for topic in (topics.commands, topics.desired("people")):
+        stranger.publish(topic)
+    for topic in (topics.commands, topics.desired("people")):
+        assert operator.publish(topic)
+    assert [heard.get(timeout=DEADLINE_S) for _ in range(2)] == [(topics.commands, b"x"), (topics.desired("people"), b"x")]
+    assert publisher.stop(5.0)
+    assert heard.empty()
+    stranger.close()
+    operator.close()
+
+
 def publisher_for(
     broker: Mosquitto, protocol: Version, password: str, **config: Any
 ) -> tuple[MqttPublisher, list[tuple[str, str]]]:
@@ -146,6 +176,9 @@ def test_the_agent_has_the_rights_that_it_needs(broker: Mosquitto, protocol: Ver
         topics.state("gate"),
         topics.results("gate"),
         topics.events("source"),
+        topics.reported("people"),
+        topics.replies,
+        topics.snapshot("gate"),
     ]
     with Subscriber(broker, "edge/v1/gate-03/#", configure=as_user("viewer")) as viewer:
         publisher, _ = publisher_for(broker, protocol, "gate-03")

@@ -330,10 +330,17 @@ ROWS = {
     "unknown key": refused(
         "model: good.onnx\nsource: 0\nmqtt: x\nstate_dri: state\n", r":4: state_dri: unknown key; did you mean state_dir\?$"
     ),
-    "not built yet": refused(
-        "model: good.onnx\nsource: 0\nmqtt: {host: x, commands: [pause]}\nupdates: {}\n",
-        r":3: mqtt\.commands: not built yet in this version; leave it out$",
-        r":4: updates: not built yet in this version; leave it out$",
+    "a command that there is not": refused(
+        "model: good.onnx\nsource: 0\nmqtt: {host: x, commands: [pause, instal]}\n",
+        r":3: mqtt\.commands\[1\]: expected one of cancel, .*, got \"instal\"; did you mean install\?$",
+    ),
+    "updates": refused(
+        "model: good.onnx\nsource: 0\nmqtt: x\n"
+        f"updates: {{repository: 'http://u:{SECRET}@h/', trust_root: root.json, timezone: Mars}}\n",
+        r":4: updates\.repository: no user or password may stand in it: what it serves is signed, and need not be secret$",
+        r":4: updates\.timezone: this computer knows no time zone \"Mars\"",
+        r":4: updates\.timezone: it is that of the window, and there is none$",
+        r":4: updates\.trust_root: there is no .*/root\.json$",
     ),
     "an unknown variable": refused(
         "model: good.onnx\nsource: 0\nmqtt: ${NO_SUCH_HOST}\n", r":3: mqtt: the environment has no variable"
@@ -344,7 +351,7 @@ sources:
   gate: {{type: url, url: "rtsp://u:{SECRET}@x/1", transport: tpc}}
   bench: {{type: usbb, device: 0}}
 models:
-  m: {{bundle: good.onnx, thread: 2, allow: [m]}}
+  m: {{bundle: good.onnx, thread: 2, allow: m}}
 pipelines:
   p: {{source: gaet, model: m, score: 7, publish: {{delivery: durable}}}}
 mqtt: {{host: x, port: 99999, password: {SECRET}}}
@@ -354,7 +361,7 @@ device: {{id: Porch!}}
         r":2: sources\.gate\.transport: expected one of tcp, udp, got \"tpc\"; did you mean tcp\?$",
         r":3: sources\.bench\.type: expected one of file, images, usb, url, command, synthetic, got \"usbb\"; did you mean usb\?$",
         r":5: models\.m\.thread: unknown key; did you mean threads\?$",
-        r":5: models\.m\.allow: not built yet in this version; leave it out$",
+        r":5: models\.m\.allow: expected a list, .*got \"m\"",
         r":7: pipelines\.p\.score: expected a number from 0 to 1, got 7$",
         r":7: pipelines\.p\.publish\.delivery: not built yet in this version; leave it out$",
         r":8: mqtt\.port: expected an integer from 1 to 65535, got 99999$",

@@ -18,6 +18,7 @@ from agent.pipeline.config import ModelConfig, PipelineConfig
 from agent.publish.config import MqttConfig, TlsConfig
 from agent.runtimes import Delegate
 from agent.sources.config import FileConfig, ImagesConfig, SourceConfig, UrlConfig, UsbConfig
+from agent.update.config import UpdatesConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
 FULL = """
@@ -116,6 +117,71 @@ def test_the_full_form(folder: Path) -> None:
     assert "swordfish" not in repr(config)
 
 
+UPDATES = "model: m.tflite\nsource: 0\nmqtt: x\ndevice: {id: here}\nupdates: "
+ROOT = "trust_root: root.json"
+
+
+def test_updates(folder: Path) -> None:
+    (folder / "root.json").write_text("{}")
+    config = load(
+        folder,
+        FULL
+        + f"""
+updates: {{repository: "https://models.example/edge", {ROOT}, window: "02:00-05:00", timezone: Europe/Paris, min_probation_s: 60}}
+""",
+    )
+    assert config.updates == UpdatesConfig(
+        repository="https://models.example/edge",
+        trust_root=str(folder / "root.json"),
+        window="02:00-05:00",
+        timezone="Europe/Paris",
+        min_probation_s=60,
+    )
+    assert load(folder, UPDATES + "{sideload: true}").updates == UpdatesConfig(sideload=True)
+    assert load(folder, FULL).updates is None
+
+
+@pytest.mark.parametrize(
+    ("updates", "complaint"),
+    [
+        ("{repository: 'https://h/'}", "trust_root: missing: the root.json by which the repository's signatures are checked"),
+        (f"{{{ROOT}}}", "repository: missing: whose trust_root is it?"),
+        (f"{{repository: 'ftp://h/', {ROOT}}}", 'repository: expected http://HOST/… or https://HOST/…, got "ftp://h/"'),
+        (f"{{repository: 'https:///x', {ROOT}}}", 'repository: expected http://HOST/… or https://HOST/…, got "https:///x"'),
+        (f"{{repository: 'https://h/?a=1', {ROOT}}}", 'repository: expected http://HOST/… or https://HOST/…, got "https://h/?a=1"'),
+        (f"{{repository: 'https://u:secret@[::1/', {ROOT}}}", "repository: expected http://HOST/… or https://HOST/…"),
+        (
+            f"{{repository: 'https://u:secret@h/', {ROOT}}}",
+            "repository: no user or password may stand in it: what it serves is signed, and need not be secret",
+        ),
+        ("{repository: 'https://h/', trust_root: rot.json}", "trust_root: there is no rot.json; did you mean root.json?"),
+        (
+            "{window: '01:00-02:00', timezone: Europe/Pariss}",
+            'timezone: this computer knows no time zone "Europe/Pariss"; did you mean Europe/Paris?',
+        ),
+        ("{window: '01:00-02:00', timezone: ../../etc/passwd}", 'timezone: this computer knows no time zone "../../etc/passwd"'),
+        ("{timezone: Europe/Paris}", "timezone: it is that of the window, and there is none"),
+        ("{window: '01:00-01:00'}", 'window: "01:00-01:00" has no length; leave it out for the whole day'),
+        ("{window: '1:00-2:00'}", 'window: expected a time of day in which models may be switched, such as "02:00-05:00", got'),
+    ],
+)
+def test_what_is_wrong_with_updates(folder: Path, updates: str, complaint: str) -> None:
+    (folder / "root.json").write_text("{}")
+    (line,) = problems(folder, UPDATES + updates)
+    assert line.startswith(f"config.yaml:5: updates.{complaint}")
+    assert "secret@" not in line
+
+
+def test_what_operators_may_do(folder: Path) -> None:
+    assert load(folder, FULL).mqtt.commands == ("pause", "resume", "cancel", "install")
+    assert load(folder, FULL.replace("mqtt: {", "mqtt: {commands: [snapshot], ")).mqtt.commands == ("snapshot",)
+    assert load(folder, FULL.replace("mqtt: {", "mqtt: {commands: [], ")).mqtt.commands == ()
+    assert load(folder, FULL.replace("threads: 2", "allow: [people, people-night]")).models["people"].allow == [
+        "people",
+        "people-night",
+    ]
+
+
 def test_config_d_goes_over_it(folder: Path) -> None:
     (folder / "config.d").mkdir()
     (folder / "config.d" / "20-b.yaml").write_text("sources: {gate: {url: rtsp://second/1}}\nmqtt: {port: 1}")
@@ -196,7 +262,7 @@ def test_a_secret_that_systemd_passes_in_may_be_readable(folder: Path) -> None:
         ),
         ("rtsp://10.0.0.5/1", "10.0.0.5/1", [f'config.yaml:6: sources.gate.url: "10.0.0.5/1" {NO_CAMERA}']),
         ("rtsp://10.0.0.5/1", "rtsp://u:secret@[::1/1", [f'config.yaml:6: sources.gate.url: "rtsp://***@[::1/1" {NO_CAMERA}']),
-        ("threads: 2", "allow: [a]", ["config.yaml:9: models.people.allow: not built yet in this version; leave it out"]),
+        ("threads: 2", "allow: [A]", [f'config.yaml:9: models.people.allow[0]: expected {A_NAME}, got "A"']),
         (
             "max_hz: 2",
             "delivery: durable",
@@ -209,8 +275,11 @@ def test_a_secret_that_systemd_passes_in_may_be_readable(folder: Path) -> None:
             "host: tcp://broker",
             ['config.yaml:14: mqtt.host: expected a host\'s name or address alone, got "tcp://broker"'],
         ),
-        ("state_dir: state", "updates: {}", ["config.yaml:15: updates: not built yet in this version; leave it out"]),
-        ("mqtt: {", "mqtt: {commands: [], ", ["config.yaml:14: mqtt.commands: not built yet in this version; leave it out"]),
+        (
+            "mqtt: {",
+            "mqtt: {commands: [pause, reload], ",
+            ['config.yaml:14: mqtt.commands[1]: expected one of cancel, factory, install, pause, resume, snapshot, got "reload"'],
+        ),
         (
             "device: {id: gate-03",
             "device: {id: Gate",

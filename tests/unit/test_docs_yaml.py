@@ -14,7 +14,7 @@ from agent.config import REFUSED, ConfigFile, json_schema, load_config
 from agent.document import parse_yaml
 
 DOCS = Path(__file__).parents[2] / "docs"
-FILES = ("path", "bundle", "labels", "ca", "cert", "key_file", "password_file", "model", "source")
+FILES = ("path", "bundle", "trust_root", "labels", "ca", "cert", "key_file", "password_file", "model", "source")
 
 
 def blocks(name: str) -> list[str]:

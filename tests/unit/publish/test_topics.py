@@ -13,6 +13,9 @@ def test_every_topic_lies_below_the_device() -> None:
         topics.state("gate"),
         topics.results("gate"),
         topics.events("worker"),
+        topics.reported("people"),
+        topics.replies,
+        topics.snapshot("gate"),
     ] == [
         "edge/v1/gate-03/availability",
         "edge/v1/gate-03/info",
@@ -21,7 +24,16 @@ def test_every_topic_lies_below_the_device() -> None:
         "edge/v1/gate-03/state/gate",
         "edge/v1/gate-03/results/gate",
         "edge/v1/gate-03/events/worker",
+        "edge/v1/gate-03/models/people/reported",
+        "edge/v1/gate-03/replies",
+        "edge/v1/gate-03/snapshots/gate",
     ]
+
+
+def test_what_operators_write_lies_apart() -> None:
+    topics = Topics("edge", "gate-03")
+    assert topics.commands == "edge-ctl/v1/gate-03/cmd"
+    assert topics.desired("people") == "edge-ctl/v1/gate-03/models/people/desired"
 
 
 @pytest.mark.parametrize("device", ["", "a/b", "a+", "#", "a\0b"])

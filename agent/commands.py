@@ -1,1 +1,0 @@
-"""What operators may ask of a running agent, over MQTT or on the computer itself."""
