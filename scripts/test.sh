@@ -3,6 +3,7 @@
 #
 #   scripts/test.sh [PYTEST ARGUMENT...]          all checks and tests
 #   scripts/test.sh --fast [PYTEST ARGUMENT...]   the unit tests alone
+#   scripts/test.sh --crash [--part PART]         every crash point of every part of the agent that writes to its state folder: minutes
 #   scripts/test.sh --image                       the container image for 64-bit Arm alone; as root
 #
 # It makes .venv and fills it from requirements.lock. As root, or with CI=true, it installs the Debian packages that are
@@ -12,9 +13,10 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/venv.sh
 . scripts/venv.sh
 
-fast='' image=''
+fast='' crash='' image=''
 case ${1:-} in
 --fast) fast=yes && shift ;;
+--crash) crash=yes && shift ;;
 --image) image=yes && shift ;;
 esac
 
@@ -69,6 +71,9 @@ export PATH="$PWD/.venv/bin:$PATH"
 
 if [ -n "$fast" ]; then
     check "unit tests" pytest -o testpaths=tests/unit "$@"
+elif [ -n "$crash" ]; then
+    need openssl gcc libc6-dev
+    check "crash points" python -m tests.crash "$@"
 elif [ -n "$image" ]; then
     need buildah runc debootstrap qemu-user-static
     check "arm64 image" scripts/build_arm64_image.sh

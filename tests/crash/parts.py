@@ -1,0 +1,39 @@
+"""Parts of the agent that write to its state folder, each as a program: `python -m tests.crash.parts PART FOLDER ARGUMENT...`."""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from agent.errors import AgentError, DownloadError
+
+
+def session(folder: Path) -> None:
+    """A start of the agent."""
+    from agent.pipeline.session import next_session  # noqa: PLC0415  a program imports its own part alone
+
+    next_session(folder)
+
+
+def download(folder: Path, url: str, size: str, sha256: str) -> None:
+    """A file; tried once more where a later try may succeed, as a person is told to."""
+    from agent.bundles import download  # noqa: PLC0415  as above
+
+    try:
+        download.download(url, folder / "file", int(size), sha256, lambda _: None)
+    except DownloadError:
+        download.download(url, folder / "file", int(size), sha256, lambda _: None)
+
+
+PARTS: Mapping[str, Callable[..., None]] = {"session": session, "download": download}
+
+
+def main(part: str, folder: Path, *arguments: str) -> None:
+    """One line and status 1 where it fails, as the command line has it."""
+    try:
+        PARTS[part](folder, *arguments)
+    except (AgentError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
