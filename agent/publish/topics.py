@@ -1,4 +1,4 @@
-"""The topics that a device writes: all under {prefix}/v1/{device}, which is what its broker lets it write."""
+"""The topics of a device: it writes under {prefix}/v1/{device} alone, and operators under {prefix}-ctl/v1/{device}."""
 
 from agent.publish.messages import EventKind
 
@@ -14,6 +14,9 @@ class Topics:
         self.availability = f"{self._root}/availability"
         self.info = f"{self._root}/info"
         self.health = f"{self._root}/health"
+        self.replies = f"{self._root}/replies"
+        self._control = f"{prefix}-ctl/v1/{device}"
+        self.commands = f"{self._control}/cmd"
 
     def source(self, name: str) -> str:
         """State of a source; retained."""
@@ -30,3 +33,11 @@ class Topics:
     def events(self, kind: EventKind) -> str:
         """Events of one kind."""
         return f"{self._root}/events/{kind}"
+
+    def reported(self, slot: str) -> str:
+        """What a model slot has, and how its newest deployment goes; retained."""
+        return f"{self._root}/models/{slot}/reported"
+
+    def desired(self, slot: str) -> str:
+        """Which model operators want a slot to have; retained."""
+        return f"{self._control}/models/{slot}/desired"
