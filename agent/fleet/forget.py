@@ -68,4 +68,4 @@ def _kept(desk: Desk, filters: tuple[str, ...]) -> dict[str, bytes]:
             del found[topic]
 
     desk.retained(filters, take)
-    return found
+    return dict(found)  # `take` goes on to be told

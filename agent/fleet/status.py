@@ -12,7 +12,7 @@ import msgspec
 from agent.backoff import Backoff
 from agent.errors import BrokerError, UsageError
 from agent.fleet.broker import Access, Desk, access_of, add_broker_options
-from agent.fleet.devices import Fleet
+from agent.fleet.devices import collect
 from agent.fleet.options import add_device_options, seconds, shown
 from agent.fleet.rollout import Row, missing, rows, summary
 
@@ -79,27 +79,36 @@ def _looks(args: argparse.Namespace, access: Access, deadline: float | None) -> 
     while True:
         try:
             with Desk(access) as desk:
-                fleet = Fleet(access.prefix)
-                desk.retained(fleet.filters, fleet.take)
-                if not fleet.devices:
-                    why = f"has none connected yet, or may {desk.user} not read {access.prefix}/v1/#?"
-                    raise BrokerError(f"{desk.broker} has nothing of any device: {why}")
-                backoff.reset()
-                while True:
-                    now = rows(fleet.chosen(args.device, args.select), args.deployment)
-                    found = now + (missing(found, now, fleet.devices) if args.deployment else [])
-                    if not found and args.deployment:
-                        raise UsageError(f"no device has a deployment {args.deployment}; edge-fleet status says which there are")
+                for now in _follow(desk, args, found, deadline):
+                    found = now
+                    backoff.reset()
                     yield found, ""
-                    ended = all(row.outcome != "going" for row in found)
-                    if (ended or _past(deadline)) if deadline is not None else not args.watch:
-                        return
-                    desk.listen(lambda: False, time.monotonic() + LOOK_S)
+                return
         except BrokerError as error:
             if not found or _past(deadline):
                 raise
             yield found, str(error)
             time.sleep(backoff.next_s())
+
+
+def _follow(desk: Desk, args: argparse.Namespace, before: list[Row], deadline: float | None) -> Iterator[list[Row]]:
+    """The rows while the connection lasts, until nothing more is asked for. before: of the connection before."""
+    fleet = collect(desk)
+    if not fleet.devices:
+        why = f"has none connected yet, or may {desk.user} not read {desk.prefix}/v1/#?"
+        raise BrokerError(f"{desk.broker} has nothing of any device: {why}")
+    found = before
+    while True:
+        now = rows(fleet.chosen(args.device, args.select), args.deployment)
+        found = now + (missing(found, now, fleet.devices) if args.deployment else [])
+        if not found and args.deployment:
+            raise UsageError(f"no device has a deployment {args.deployment}; edge-fleet status says which there are")
+        yield found
+        if deadline is None and not args.watch:
+            return
+        if deadline is not None and (_past(deadline) or all(row.outcome != "going" for row in found)):
+            return
+        desk.listen(lambda: False, time.monotonic() + LOOK_S)
 
 
 def _past(deadline: float | None) -> bool:
