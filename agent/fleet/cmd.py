@@ -11,7 +11,7 @@ from agent.checked import suggest
 from agent.errors import UsageError
 from agent.fleet.broker import Desk, access_of, add_broker_options
 from agent.fleet.devices import Device, collect
-from agent.fleet.options import add_device_options, pair, seconds, shown
+from agent.fleet.values import add_device_options, pair, seconds, shown
 from agent.publish.messages import utc_text
 from agent.publish.orders import Command, Operation, Reply
 from agent.publish.outgoing import Publication

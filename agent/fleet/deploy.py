@@ -14,7 +14,7 @@ from agent.checked import NAME, suggest
 from agent.errors import BundleError, UsageError
 from agent.fleet.broker import Desk, access_of, add_broker_options
 from agent.fleet.devices import Device, collect
-from agent.fleet.options import add_device_options, instant, seconds, shown
+from agent.fleet.values import add_device_options, instant, seconds, shown
 from agent.fleet.wishes import Order, Wish, deployment_id, publish, who
 from agent.publish.orders import BundleRef, UpdatePolicy
 
@@ -88,14 +88,14 @@ def run(args: argparse.Namespace) -> int:
     return deploy(args, _releases)
 
 
-def deploy(args: argparse.Namespace, published: Callable[[Path], Sequence[Release]]) -> int:
-    """As `run`. published: what a repository holds."""
+def deploy(args: argparse.Namespace, published: Callable[[argparse.Namespace], Sequence[Release]]) -> int:
+    """As `run`. published: what the repository that is meant holds."""
     name, version = _bundle(args.bundle)
     if not NAME.fullmatch(args.slot):
         raise UsageError(f"--slot {args.slot}: no name of a model slot")
     policy = _policy(args)
     access = access_of(args)
-    bundle = release_of(published(Path(args.repo or os.environ.get("EDGE_FLEET_REPO") or ".")), name, version)
+    bundle = release_of(published(args), name, version)
     with Desk(access) as desk:
         targets = _targets(collect(desk).chosen(args.device, args.select), args)
         order = Order(deployment_id(f"{name}-{version}"), who(), policy, args.not_after)
@@ -121,9 +121,10 @@ def release_of(releases: Collection[Release], name: str, version: str) -> Bundle
     return BundleRef(name=found.name, version=found.version, digest=found.digest)
 
 
-def _releases(folder: Path) -> Sequence[Release]:
+def _releases(args: argparse.Namespace) -> Sequence[Release]:
     from agent.fleet.repository import FleetRepository  # type: ignore[import-not-found]  # noqa: PLC0415  --help does without TUF
 
+    folder = Path(args.repo or os.environ.get("EDGE_FLEET_REPO") or ".")
     releases: Sequence[Release] = FleetRepository(folder).releases()
     return releases
 

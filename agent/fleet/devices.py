@@ -9,7 +9,7 @@ import msgspec
 from agent.checked import suggest
 from agent.errors import UsageError
 from agent.fleet.broker import Desk
-from agent.fleet.options import shown
+from agent.fleet.values import shown
 from agent.publish.messages import Health, Info
 from agent.publish.orders import Desired, Reported, decode_desired
 

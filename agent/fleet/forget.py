@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import BrokerError, UsageError
 from agent.fleet.broker import Desk, access_of, add_broker_options
-from agent.fleet.options import device, shown
+from agent.fleet.values import device, shown
 from agent.publish.outgoing import Publication
 from agent.publish.topics import Topics
 

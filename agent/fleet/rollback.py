@@ -10,7 +10,7 @@ import msgspec
 from agent.errors import AgentError, UsageError
 from agent.fleet.broker import Desk, access_of, add_broker_options
 from agent.fleet.devices import Device, Fleet, collect
-from agent.fleet.options import shown
+from agent.fleet.values import shown
 from agent.fleet.wishes import Order, Wish, deployment_id, publish, who
 from agent.publish.orders import BundleRef, Reported, UpdatePolicy
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agent.fleet.devices import Device
-from agent.fleet.options import shown
+from agent.fleet.values import shown
 from agent.publish.orders import BundleRef, DeferReason, Desired, Reported, UpdateErrorCode
 
 Outcome = Literal["failed", "going", "committed", "none"]

@@ -13,8 +13,8 @@ from agent.backoff import Backoff
 from agent.errors import BrokerError, UsageError
 from agent.fleet.broker import Access, Desk, access_of, add_broker_options
 from agent.fleet.devices import collect
-from agent.fleet.options import add_device_options, seconds, shown
 from agent.fleet.rollout import Row, missing, rows, summary
+from agent.fleet.values import add_device_options, seconds, shown
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from agent.fleet.options import shown
 from agent.fleet.rollout import Outcome, Row, summary
+from agent.fleet.values import shown
 
 COLOURS: dict[Outcome, str] = {"failed": "red", "going": "yellow", "committed": "green", "none": ""}
 

@@ -12,7 +12,7 @@ import msgspec
 from agent.errors import BundleError
 from agent.fleet.broker import Desk
 from agent.fleet.devices import Device, Fleet
-from agent.fleet.options import shown
+from agent.fleet.values import shown
 from agent.publish.orders import YEAR_2200_MS, BundleRef, Desired, UpdatePolicy, decode_desired
 from agent.publish.outgoing import Publication
 from agent.publish.topics import Topics

@@ -1,5 +1,6 @@
 """edge-fleet's verbs that talk to devices, against a real mosquitto and devices that follow."""
 
+import argparse
 import json
 import os
 import pty
@@ -16,8 +17,8 @@ import pytest
 
 from agent.errors import AgentError, BundleError, UsageError
 from agent.fleet import deploy as deploy_verb
-from agent.fleet.main import Parser, main
-from agent.publish.orders import Desired
+from agent.fleet.main import main
+from agent.publish.orders import CurrentBundle, Desired
 from tests.certificates import Authority
 from tests.fleet_devices import OLD, SLOT, Ending, FakeDevices, unix_ms
 from tests.mosquitto import PROGRAM, Mosquitto, Subscriber, free_port
@@ -59,7 +60,7 @@ def at(broker: Mosquitto) -> list[str]:
 
 def deploy(*words: str) -> int:
     """The verb, with a repository that holds RELEASES."""
-    parser = Parser(prog="edge-fleet")
+    parser = argparse.ArgumentParser()
     deploy_verb.add_parser(parser.add_subparsers())
     return deploy_verb.deploy(parser.parse_args(["deploy", *words]), lambda _folder: RELEASES)
 
@@ -125,9 +126,6 @@ def test_what_cannot_be_deployed(broker: Mosquitto, at: list[str]) -> None:
         (["people", "--device", "gate-01"], UsageError, "people: expected BUNDLE@VERSION"),
         (["people@1.3.0", "--select", "ring=canari"], UsageError, "no device has the label ring=canari; did you mean ring=canary"),
         (["people@1.3.0", "--device", "gate-01", "--spread", "9d"], UsageError, "--spread"),
-        (["people@1.3.0"], UsageError, "one of the arguments --device --select is required"),
-        (["people@1.3.0", "--device", "gate/01"], UsageError, "expected a device's id"),
-        (["people@1.3.0", "--device", "gate-01", "--not-after", "soon"], UsageError, "expected a time from now such as 6h"),
     ]
     with FakeDevices(broker, LABELS) as devices:
         for words, kind, text in cases:
@@ -135,6 +133,18 @@ def test_what_cannot_be_deployed(broker: Mosquitto, at: list[str]) -> None:
                 deploy(*words, "--slot", SLOT, *at)
             assert "\n" not in str(caught.value)
         assert not any(devices.heard.values())
+
+
+def test_options_of_deploy(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, text in (
+        ([], "one of the arguments --device --select is required"),
+        (["--device", "gate/01"], "argument --device: expected a device's id, got 'gate/01'"),
+        (["--select", "lyon"], "argument --select: expected lyon=VALUE, got 'lyon'"),
+        (["--device", "gate-01", "--not-after", "soon"], "argument --not-after: expected a time from now such as 6h"),
+        (["--device", "gate-01", "--spread", "1 h"], "argument --spread: expected a time such as 90s, 5m, 1h or 2d, got '1 h'"),
+    ):
+        assert main(["deploy", "people@1.3.0", "--slot", SLOT, *words]) == 2
+        assert text in capsys.readouterr().err
 
 
 def test_devices_that_are_away_unknown_or_without_the_slot(
@@ -254,7 +264,7 @@ def test_what_went_wrong_in_words(broker: Mosquitto, at: list[str], capsys: pyte
             devices.wait_for(name, state)
         assert main(["status", "--deployment", said["deployment"], "--wait", "1s", *at]) == 1
         out = capsys.readouterr().out.splitlines()
-        withdrawn = msgspec.structs.replace(devices.reported["gate-03"].current, withdrawn=True)
+        withdrawn = CurrentBundle(name="people", version="1.3.0", digest="3" * 64, withdrawn=True)
         newest = msgspec.convert({"name": "people", "version": "1.5.0", "digest": "6" * 64}, type(OLD))
         devices._report("gate-03", "committed", current=withdrawn, available=newest)
         devices._publish("edge/v1/gate-04/models/people/reported", b'{"state": "dreaming"}')

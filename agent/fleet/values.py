@@ -1,4 +1,4 @@
-"""Options that verbs of edge-fleet share, and how their values are written."""
+"""Values on the command line and on the screen: devices, times, NAME=VALUE."""
 
 import argparse
 import re
