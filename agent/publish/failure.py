@@ -42,6 +42,31 @@ class Failure(NamedTuple):
     detail: str
 
 
+class Settings(NamedTuple):
+    """What people call the settings of a connection where they make them."""
+
+    host: str
+    port: str
+    protocol: str
+    user: str
+    client_id: str
+    ca: str
+    cert: str
+    key_file: str
+
+
+DEVICE = Settings(
+    host="mqtt.host",
+    port="mqtt.port",
+    protocol="mqtt.protocol",
+    user="mqtt.username, mqtt.password_file",
+    client_id="device.id",
+    ca="mqtt.tls.ca",
+    cert="mqtt.tls.cert",
+    key_file="mqtt.tls.key_file",
+)
+
+
 class Broker(NamedTuple):
     """Whom we talk to, and as whom."""
 
@@ -51,6 +76,7 @@ class Broker(NamedTuple):
     username: str | None
     protocol: str
     tls: bool
+    settings: Settings = DEVICE
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -60,7 +86,7 @@ class Broker(NamedTuple):
 def of_connecting(error: OSError | UnicodeError, broker: Broker) -> Failure:
     """Why the connection or the TLS handshake failed."""
     if isinstance(error, socket.gaierror | UnicodeError):
-        return Failure("unreachable", f"{broker}: host name {broker.host!r} is not known: check mqtt.host and the device's DNS")
+        return Failure("unreachable", f"{broker}: host name {broker.host!r} is not known: check {broker.settings.host} and the DNS")
     if isinstance(error, ssl.SSLCertVerificationError):
         return Failure("tls", f"{broker}: its TLS certificate is refused: {_why_not_trusted(error, broker)}")
     if isinstance(error, ssl.SSLError | ConnectionResetError):
@@ -81,15 +107,19 @@ def of_refusal(reason: ReasonCode, broker: Broker) -> Failure:
     """Why the broker refused the MQTT connection."""
     if reason.value == _UNSUPPORTED_PROTOCOL:
         other = "3.1.1" if broker.protocol == "5" else "5"
-        return Failure("protocol_version", f'{broker} does not speak MQTT {broker.protocol}: try mqtt.protocol: "{other}"')
+        return Failure(
+            "protocol_version", f'{broker} does not speak MQTT {broker.protocol}: try {broker.settings.protocol} "{other}"'
+        )
     if reason.value in (_BAD_USER_OR_PASSWORD, _NOT_AUTHORIZED):
         who = "a client without a user name" if broker.username is None else f"user {broker.username!r}"
         return Failure(
             "authentication",
-            f"{broker} refuses {who} ({_named(reason)}): check mqtt.username, mqtt.password_file and its access list",
+            f"{broker} refuses {who} ({_named(reason)}): check {broker.settings.user} and its access list",
         )
     if reason.value == _INVALID_CLIENT_ID:
-        return Failure("client_id", f"{broker} does not accept the client id {broker.client_id!r}: check device.id")
+        return Failure(
+            "client_id", f"{broker} does not accept the client id {broker.client_id!r}: check {broker.settings.client_id}"
+        )
     return Failure("refused", f"{broker} refuses the connection: {_named(reason)}")
 
 
@@ -107,7 +137,8 @@ def of_ending(reason: ReasonCode, broker: Broker, error: str, *, connected: bool
         return told[reason.value]
     if not connected and reason.value == _PROTOCOL_ERROR:
         return Failure(
-            "protocol_version", f"{broker} does not answer as MQTT {broker.protocol} does: check mqtt.port and mqtt.protocol"
+            "protocol_version",
+            f"{broker} does not answer as MQTT {broker.protocol} does: check {broker.settings.port} and {broker.settings.protocol}",
         )
     if not connected and broker.tls:
         return Failure("tls", f"{broker} closes the TLS connection without an answer: does it want another client certificate?")
@@ -134,12 +165,12 @@ def of_instability(broker: Broker) -> Failure:
 
 def _why_not_trusted(error: ssl.SSLCertVerificationError, broker: Broker) -> str:
     if error.verify_code in _HOST_MISMATCH:
-        return f"it is not for {broker.host!r}: use the name that the certificate has as mqtt.host"
+        return f"it is not for {broker.host!r}: use the name that the certificate has as {broker.settings.host}"
     if error.verify_code == _EXPIRED:
         return "it has expired, or this device's clock is wrong"
     if error.verify_code == _NOT_YET_VALID:
         return "it is not valid yet, or this device's clock is wrong"
-    return f"{error.verify_message}: check mqtt.tls.ca"
+    return f"{error.verify_message}: check {broker.settings.ca}"
 
 
 def _reason(error: OSError) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.publish.config import TlsConfig
+from agent.publish.failure import DEVICE, Settings
 
 
 class _ClosedOnFailure(ssl.SSLSocket):
@@ -18,21 +19,21 @@ class _ClosedOnFailure(ssl.SSLSocket):
             raise
 
 
-def client_context(config: TlsConfig) -> ssl.SSLContext:
+def client_context(config: TlsConfig, settings: Settings = DEVICE) -> ssl.SSLContext:
     """What a connection is made with: TLS 1.2 or later, the broker's certificate and host name checked.
 
-    Raises ConfigError, naming the key and the file, for one that cannot be read or does not fit.
+    Raises ConfigError, naming the setting and the file, for one that cannot be read or does not fit.
     """
     if config.key_file and not config.cert:
-        raise ConfigError("mqtt.tls.key_file: there is no mqtt.tls.cert that it could belong to")
+        raise ConfigError(f"{settings.key_file}: there is no {settings.cert} that it could belong to")
     for key in ("ca", "cert", "key_file"):
         path = getattr(config, key)
         if path:
-            _check_readable(key, path)
+            _check_readable(getattr(settings, key), path)
     try:
         context = ssl.create_default_context(cafile=config.ca)
     except ssl.SSLError as error:
-        raise ConfigError(f"mqtt.tls.ca: {config.ca}: not a PEM file of certificates ({error.reason})") from None
+        raise ConfigError(f"{settings.ca}: {config.ca}: not a PEM file of certificates ({error.reason})") from None
     context.sslsocket_class = _ClosedOnFailure
     if config.cert:
         try:
@@ -40,14 +41,13 @@ def client_context(config: TlsConfig) -> ssl.SSLContext:
             context.load_cert_chain(config.cert, config.key_file, password="")
         except ssl.SSLError as error:
             files = config.cert if config.key_file is None else f"{config.cert}, {config.key_file}"
-            raise ConfigError(
-                f"mqtt.tls.cert, key_file: {files}: not a PEM certificate and its key, without a password ({error.reason})"
-            ) from None
+            where = f"{settings.cert}, {settings.key_file}: {files}"
+            raise ConfigError(f"{where}: not a PEM certificate and its key, without a password ({error.reason})") from None
     return context
 
 
-def _check_readable(key: str, path: str) -> None:
+def _check_readable(setting: str, path: str) -> None:
     try:
         Path(path).read_bytes()
     except OSError as error:
-        raise ConfigError(f"mqtt.tls.{key}: {path}: {error.strerror}") from None
+        raise ConfigError(f"{setting}: {path}: {error.strerror}") from None

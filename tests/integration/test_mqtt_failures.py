@@ -95,7 +95,7 @@ def test_nothing_listens(attempt: Callable[..., Attempt]) -> None:
 def test_a_host_that_nobody_knows(attempt: Callable[..., Attempt], host: str) -> None:
     code, detail = attempt(MqttConfig(host=host)).failure()
     assert code == "unreachable"
-    assert detail == f"MQTT broker {host}:1883: host name {host!r} is not known: check mqtt.host and the device's DNS"
+    assert detail == f"MQTT broker {host}:1883: host name {host!r} is not known: check mqtt.host and the DNS"
 
 
 def test_a_broker_that_says_nothing(attempt: Callable[..., Attempt], tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_broker_that_says_nothing(attempt: Callable[..., Attempt], tmp_path: P
 
 CONNACK = {
     # MQTT 3.1.1, section 3.2.2.3
-    "too new": ("5", b"\x20\x02\x00\x01", "protocol_version", 'does not speak MQTT 5: try mqtt.protocol: "3.1.1"'),
+    "too new": ("5", b"\x20\x02\x00\x01", "protocol_version", 'does not speak MQTT 5: try mqtt.protocol "3.1.1"'),
     "too old": ("3.1.1", b"\x20\x02\x00\x01", "protocol_version", "does not answer as MQTT 3.1.1 does: check mqtt.port and"),
     "id 3.1.1": ("3.1.1", b"\x20\x02\x00\x02", "client_id", "does not accept the client id 'gate-03': check device.id"),
     "busy 3.1.1": ("3.1.1", b"\x20\x02\x00\x03", "refused", "refuses the connection: server unavailable"),

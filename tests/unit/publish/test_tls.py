@@ -36,8 +36,13 @@ def test_certificates_that_can_be_used(folder: Path, ca: str | None, cert: str |
         ("empty.pem", None, None, r"mqtt\.tls\.ca: /.*/empty\.pem: not a PEM file of certificates"),
         ("ca.pem", "absent.pem", "gate-03.key", r"mqtt\.tls\.cert: /.*/absent\.pem: No such file"),
         ("ca.pem", "gate-03.pem", "absent.key", r"mqtt\.tls\.key_file: /.*/absent\.key: No such file"),
-        ("ca.pem", "gate-03.pem", "gate-04.key", r"mqtt\.tls\.cert, key_file: .*: not a PEM certificate and its key"),
-        ("ca.pem", "gate-03.pem", None, r"mqtt\.tls\.cert, key_file: /.*/gate-03\.pem: not a PEM certificate and its key"),
+        ("ca.pem", "gate-03.pem", "gate-04.key", r"mqtt\.tls\.cert, mqtt\.tls\.key_file: .*: not a PEM certificate and its key"),
+        (
+            "ca.pem",
+            "gate-03.pem",
+            None,
+            r"mqtt\.tls\.cert, mqtt\.tls\.key_file: /.*/gate-03\.pem: not a PEM certificate",
+        ),
         ("ca.pem", None, "gate-03.key", r"mqtt\.tls\.key_file: there is no mqtt\.tls\.cert"),
     ],
 )
