@@ -15,7 +15,7 @@ def vet_model(args: argparse.Namespace) -> int:
             vetted = vet_by_hand(
                 slot_config(args),
                 lambda: interruption.asked,
-                lambda check, result: print(f"{check:9} {result}"),
+                lambda check, result: print(f"{check:9} {result}", flush=True),
                 store=store_for(args.model),
             )
         except VettingError as error:

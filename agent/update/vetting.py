@@ -196,7 +196,7 @@ class _Vetting:
         answers = self._golden(model, bundle)
         self._output(model, frames, answers)
         p50_ms, p99_ms = self._latency(model, frames, limits)
-        memory_bytes = self._memory(limits)
+        memory_bytes = self._memory(spec, limits)
         self._progress(1.0)
         return Vetted(spec, spec.variant, p50_ms, p99_ms, memory_bytes, limits)
 
@@ -220,7 +220,7 @@ class _Vetting:
         with closing(golden_pictures([folder / sample.input for sample in samples])) as pictures:
             for one, frame in zip(wanted, pictures, strict=True):
                 if what := difference(one, model.ask(frame), model.spec):
-                    raise VettingError(self._about(model.spec, what), "golden_mismatch")
+                    raise VettingError(_about(model.spec, what), "golden_mismatch")
                 seen.append(model.everything(frame))
                 self._step()
         self._passed("golden", f"{len(samples)} samples, each as expected" if samples else "the bundle has no golden samples")
@@ -234,7 +234,7 @@ class _Vetting:
             self._passed("output", f"finite; nothing at all is found in {len(seen)} pictures")
         elif len(set(map(_bits, seen))) == 1:
             what = f"gives the same answer for {len(seen)} pictures that have nothing in common"
-            raise VettingError(self._about(model.spec, what), "constant_output")
+            raise VettingError(_about(model.spec, what), "constant_output")
         else:
             self._passed("output", f"finite, and not the same for {len(seen)} different pictures")
 
@@ -250,7 +250,7 @@ class _Vetting:
         if why is None and limits.demand_hz * p50_ms > 1000:
             why = self._beside_serving(model, frames, limits)
         if why is not None:
-            raise VettingError(self._about(model.spec, why), "latency")
+            raise VettingError(_about(model.spec, why), "latency")
         self._passed("latency", f"p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms")
         return p50_ms, p99_ms
 
@@ -281,19 +281,16 @@ class _Vetting:
         spec = self._serving.known_spec if self._serving and self._serving.state == "running" else None
         return _Model(self._serving, spec) if self._serving and spec else None
 
-    def _memory(self, limits: Limits) -> int:
+    def _memory(self, spec: ModelSpec, limits: Limits) -> int:
         pid = self._candidate.pid
         try:
             used = own_memory_bytes(pid) if pid else 0
         except OSError:
             raise WorkerError(f"{self._candidate.name}: the worker has ended", "crashed") from None
         if why := limits.too_much_memory(used):
-            raise VettingError(f"{self._candidate.name}: {why}", "memory")
+            raise VettingError(_about(spec, why), "memory")
         self._passed("memory", f"{used / (1 << 20):.0f} MB of its own")
         return used
-
-    def _about(self, spec: ModelSpec, what: str) -> str:
-        return f"{spec.name} {spec.version}: {what}"
 
     def _step(self) -> None:
         self._steps_done += 1
@@ -303,6 +300,10 @@ class _Vetting:
     def _look(self) -> None:
         if self._cancelled():
             raise _CancelledError
+
+
+def _about(spec: ModelSpec, what: str) -> str:
+    return f"{spec.name} {spec.version}: {what}"
 
 
 def _bits(found: Prediction) -> bytes:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -189,7 +191,13 @@ def test_a_model_that_finds_nothing_in_patterns_is_left_to_its_golden_samples(
     assert try_bundle(spawner, tmp_path).spec.name == "a"
 
 
-@pytest.mark.parametrize("picture", [b"GIF89a but no more", b"\x89PNG\r\n\x1a\n" + bytes(100), b""])
+def png(width: int, height: int) -> bytes:
+    """The beginning of a PNG that claims a size."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+@pytest.mark.parametrize("picture", [b"GIF89a but no more", png(64, 64), png(60_000, 60_000), b""])
 def test_a_hostile_picture_costs_the_bundle_alone(spawner: Spawner, tmp_path: Path, picture: bytes) -> None:
     detector(tmp_path)
     (tmp_path / "white.png").write_bytes(picture)
@@ -232,6 +240,7 @@ def test_memory_beyond_what_the_bundle_says(spawner: Spawner, tmp_path: Path) ->
     (tmp_path / "bundle.yaml").write_text(DETECTOR + "requires: {memory_mb: 1}\n")
     code, says = refused(spawner, tmp_path)
     assert code == "memory"
+    assert says.startswith("a 1.0.0: it uses ")
     assert says.endswith("MB of memory, more than 1.25 times the 1 MB of its memory_mb")
 
 
