@@ -20,6 +20,7 @@ from agent.pipeline.mailbox import Mailbox
 from agent.pipeline.pipeline import Pipeline
 from agent.pipeline.results import Origin
 from agent.worker.model import BACKOFF_CAP_S, ModelWorker
+from agent.worker.slot import ModelSlot
 from agent.worker.spawner import Spawner
 from agent.worker.starting import LEAST_DEADLINE_S
 from tests import faulty_runtime
@@ -64,12 +65,14 @@ class Lane:
     def __init__(self, name: str, spawner: Spawner) -> None:
         self.publisher = RecordingPublisher()
         self.worker: ModelWorker = faulty_worker(spawner)
+        self.slot = ModelSlot(name)
+        self.slot.serve(self.worker)
         self.mailbox = Mailbox(live=True)
         self.pipeline = Pipeline(
             Origin("test", "1-0000", name, name),
             PipelineConfig(source=name, model=name),
             self.mailbox,
-            self.worker,
+            self.slot,
             in_flight=2,
             publisher=self.publisher,
             topic=name,
@@ -88,7 +91,7 @@ class Lane:
     def stop(self) -> None:
         self.camera.stop()
         self.pipeline.join()
-        self.worker.close()
+        self.slot.close()
 
 
 @pytest.fixture
