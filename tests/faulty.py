@@ -30,11 +30,13 @@ def faulty_spec(report: ModelReport) -> ModelSpec:
     )
 
 
-def faulty_variant(delegates: tuple[Delegate, ...], id_: str = "", *, path: str = "", strict: bool = False) -> Variant:
+def faulty_variant(
+    delegates: tuple[Delegate, ...], id_: str = "", *, path: str = "", strict: bool = False, version: str = "0.0.0"
+) -> Variant:
     """The faulty model as a variant."""
 
     def resolve(report: ModelReport) -> ModelSpec:
-        return replace(faulty_spec(report), variant=id_ or None)
+        return replace(faulty_spec(report), variant=id_ or None, version=version)
 
     return Variant(id_, path, "tests.faulty_runtime:FaultyRuntime", resolve, delegates, strict=strict)
 
@@ -53,9 +55,10 @@ def faulty_worker(
     restart: bool = True,
     delegates: tuple[Delegate, ...] = (Delegate("cpu"),),
     policy: ChainPolicy | None = None,
+    version: str = "0.0.0",
 ) -> ModelWorker:
     """A started worker with two slots."""
-    plan = faulty_plan(faulty_variant(delegates, path=path), memory_limit_mb=memory_limit_mb)
+    plan = faulty_plan(faulty_variant(delegates, path=path, version=version), memory_limit_mb=memory_limit_mb)
     worker = ModelWorker("faulty", plan, 2, spawner, on_change, restart=restart, policy=policy)
     worker.start()
     return worker

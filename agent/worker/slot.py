@@ -211,8 +211,10 @@ class ModelSlot:
         return fell
 
     def commit(self) -> None:
-        """What serves is restarted for ever from now on; the standby is no longer needed. WorkerError where it has just failed."""
+        """What serves is restarted for ever from now on; the standby is no longer needed. AgentError where it has failed."""
         with self._changing, self._changed:
+            if self.fallen is not None:
+                raise self.fallen
             if self._worker is None or (self._guarded and (self._falling or not self._worker.keep())):
                 raise WorkerError(f"{self.name}: the candidate has just failed", "crashed")
             self._guarded = False

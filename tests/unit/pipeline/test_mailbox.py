@@ -56,3 +56,36 @@ def test_the_end_frees_a_source_that_waits_and_keeps_the_last_frame() -> None:
     assert frame is not None
     assert frame.seq == 0
     assert mailbox.over
+
+
+def test_what_is_given_back_comes_first_and_in_order() -> None:
+    mailbox = Mailbox(live=True)
+    for seq in (5, 6):
+        mailbox.put(make_frame(seq))
+        mailbox.get(0)
+    mailbox.put(make_frame(7))
+    dropped = mailbox.frames_dropped
+    for seq in (6, 5):
+        mailbox.give_back(make_frame(seq))
+    mailbox.put(make_frame(8))
+    mailbox.end()
+    taken = []
+    while not mailbox.over:
+        assert mailbox.wait(0)
+        frame = mailbox.get(0)
+        assert frame is not None
+        taken.append(frame.seq)
+    assert taken == [5, 6, 8]
+    assert not mailbox.wait(0)
+    assert mailbox.frames_dropped == dropped + 1
+
+
+def test_who_waits_for_a_frame_does_not_take_it() -> None:
+    mailbox = Mailbox(live=True)
+    assert not mailbox.wait(0)
+    mailbox.put(make_frame(0))
+    assert mailbox.wait(20)
+    mailbox.put(make_frame(1))
+    frame = mailbox.get(0)
+    assert frame is not None
+    assert frame.seq == 1
