@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the agent until it is told to end."""
     config = _config(args)
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    from agent.app import App  # noqa: PLC0415  a wrong config is told without importing the rest
+    from agent.app.app import App  # noqa: PLC0415  a wrong config is told without importing the rest
 
     return App(config, show_native_messages=args.log_level == "debug").run()
 

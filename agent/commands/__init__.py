@@ -51,6 +51,9 @@ class Controls(Protocol):
     def install(self, slot: str, name: str, version: str, by: str, *, force: bool) -> None:
         """Begin to install a bundle. force: also one that is in quarantine."""
 
+    def activate(self, slot: str, name: str, version: str, by: str, *, force: bool) -> None:
+        """Begin to install a bundle that is in the store."""
+
     def rollback(self, slot: str, by: str) -> None:
         """Begin to install what the slot had before."""
 

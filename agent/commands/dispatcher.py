@@ -114,10 +114,11 @@ class Dispatcher:
                 controls.factory(arguments.slot, by)
             case "rollback":
                 controls.rollback(arguments.slot, by)
-            case "install" | "activate":
-                if op == "activate":
-                    self._stored(arguments)
+            case "install":
                 controls.install(arguments.slot, arguments.bundle, arguments.version, by, force=arguments.force)
+            case "activate":
+                self._stored(arguments)
+                controls.activate(arguments.slot, arguments.bundle, arguments.version, by, force=arguments.force)
             case "verify":
                 digest = self._stored(arguments).digest
                 controls.verify(digest)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from agent.core.spec import ModelSpec
 from agent.core.types import Frame
 from agent.errors import AgentError, SourceError
 from agent.health.counters import Counters
@@ -20,7 +19,7 @@ from agent.pipeline.use import Use
 from agent.publish import Publisher
 from agent.publish.messages import encode_result
 from agent.worker.inference import Answer
-from agent.worker.slot import ModelSlot
+from agent.worker.slot import Lease, ModelSlot
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class Pipeline:
         self._thread = threading.Thread(target=self._run, name=f"pipeline/{self.name}")
 
     def start(self) -> None:
-        """Begin to take frames, once the model's spec is known."""
+        """Begin to take frames, as soon as there is a model."""
         self._thread.start()
 
     @property
@@ -108,20 +107,10 @@ class Pipeline:
 
     def _run(self) -> None:
         try:
-            if self._spec():
-                self._take_frames()
-        except AgentError as error:
-            log.debug("pipeline %s ends: %s", self.name, error)  # its model has given up, which the app reports
+            self._take_frames()
         finally:
             self.mailbox.end()  # its source must not wait for it
         self._drain()
-
-    def _spec(self) -> ModelSpec | None:
-        while not self._stopping.is_set():
-            spec = self._model.spec(LOOK_S)
-            if spec is not None:
-                return spec
-        return None
 
     def _take_frames(self) -> None:
         use: Use | None = None
@@ -144,7 +133,7 @@ class Pipeline:
         """Ask the model about the next frame, if there is one; returns how, and whether. The slot comes first, so that the frame is
         the latest, but is not kept while there is none.
         """
-        lease = self._model.acquire(LOOK_S) if self.mailbox.wait(LOOK_S) else None
+        lease = self._lease() if self.mailbox.wait(LOOK_S) else None
         if lease is None:
             return use, False
         if use is None or not use.fits(lease):
@@ -162,6 +151,15 @@ class Pipeline:
         if shadow:
             shadow.submit(frame)
         return use, True
+
+    def _lease(self) -> Lease | None:
+        """None while there is no model; one that has given up is the app's to report, or to replace."""
+        try:
+            return self._model.acquire(LOOK_S)
+        except AgentError as error:
+            log.debug("pipeline %s waits: %s", self.name, error)
+            self._stopping.wait(LOOK_S)
+            return None
 
     def _drain(self) -> None:
         """Wait until nothing is under way, but not for ever."""

@@ -3,17 +3,25 @@
 import logging
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Literal
 
 from agent import __version__
-from agent.bundles.load import open_variants
+from agent.app.controls import AppControls
+from agent.app.model_log import ModelLog, kind_of, place_of
+from agent.app.updates import Updates
+from agent.bundles.load import Bundle
+from agent.commands.dispatcher import Dispatcher
+from agent.commands.executed import ExecutedIds
+from agent.commands.inbox import CommandInbox
+from agent.commands.local import LocalCommands
+from agent.commands.operations import LOCAL
 from agent.config import Config
-from agent.errors import AgentError, WorkerError, WorkerFailure
+from agent.control.lock import StateLock
+from agent.control.place import socket_path
+from agent.control.server import ControlServer
 from agent.health.heartbeat import Heartbeat
 from agent.health.host import Host, clock_synced, hardware, versions
 from agent.pipeline.mailbox import Mailbox
@@ -26,8 +34,19 @@ from agent.pipeline.source import SourceLoop, SourceStatus
 from agent.pipeline.state import StatePublisher
 from agent.pipeline.streams import is_live, open_stream
 from agent.publish import messages
-from agent.publish.messages import Event, EventCode, EventKind, Hardware, Info, ModelInfo, PipelineInfo, encode, now_text
-from agent.publish.mqtt import MqttPublisher
+from agent.publish.messages import (
+    Event,
+    EventCode,
+    EventKind,
+    Hardware,
+    Info,
+    ModelInfo,
+    PipelineInfo,
+    UpdateEvent,
+    encode,
+    now_text,
+)
+from agent.publish.mqtt import Handler, MqttPublisher
 from agent.publish.topics import Topics
 from agent.worker.model import ModelWorker
 from agent.worker.slot import ModelSlot
@@ -35,9 +54,9 @@ from agent.worker.spawner import Spawner
 
 log = logging.getLogger(__name__)
 
+COMMAND_S = 0.5  # for one that is being executed
 FLUSH_S = 2.0  # for the broker to acknowledge the last messages; with the pipelines' drain well within 5 s of SIGTERM
 LOOK_S = 0.5
-QUIET_S = 60.0
 PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime", "openvino", "opencv-python-headless", "numpy", "paho-mqtt")
 
 
@@ -50,17 +69,21 @@ class App:
         self._stop = threading.Event()
         self._broken = threading.Event()
         self._telling = threading.Lock()  # held from looking at the parts to publishing it, lest an older look comes last
+        self._lock = StateLock(config.state_dir)
         self._session = next_session(config.state_dir)
         self._topics = Topics(config.mqtt.topic_prefix, config.device_id)
         self._host = Host(config.state_dir)
         self._spawner = Spawner(show_stderr=show_native_messages)
         self._users = Counter(pipeline.model for pipeline in config.pipelines.values())
-        self._first = {name: self._make_worker(name) for name in config.models}
         self._models = {name: ModelSlot(name, self._model_changed) for name in config.models}
         self._publisher = MqttPublisher(
-            config.mqtt, self._topics, password=config.mqtt_password, on_state=lambda *_: self._health.poke()
+            config.mqtt,
+            self._topics,
+            password=config.mqtt_password,
+            on_state=lambda *_: self._health.poke(),
+            subscriptions=self._subscriptions(),
         )
-        self._logs = {name: _ModelLog() for name in config.models}
+        self._logs = {name: ModelLog() for name in config.models}
         self._states: dict[str, StatePublisher] = {}
         self._pipelines = {name: self._make_pipeline(name) for name in config.pipelines}
         self._sources = {name: self._make_source(name) for name in config.sources}
@@ -69,6 +92,16 @@ class App:
         self._health = HealthReporter(
             parts, config.device_id, self._session, self._publisher, self._topics.health, self._heartbeat.write
         )
+        self._updates = Updates(
+            config, self._models, self._make_worker, self._frames_in, self._publisher, self._topics, self._update_event
+        )
+        controls = AppControls(self._updates, self._pipelines, self._update_states)
+        commanded = partial(Dispatcher, controls, self._publisher, self._topics, clock_synced=clock_synced)
+        remote = commanded(allowed=config.mqtt.commands, executed=ExecutedIds(config.state_dir))
+        self._inbox = CommandInbox(remote, self._publisher, self._topics.replies)
+        self._updates.open()
+        local = LocalCommands(commanded(allowed=LOCAL, executed=None))
+        self._control = ControlServer(socket_path(config.state_dir), local)
 
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or the end of all sources; returns the exit status."""
@@ -86,15 +119,14 @@ class App:
     def _start(self) -> None:
         self._publisher.start()
         self._publish_info()
-        for name, model in self._models.items():
-            worker = self._first.pop(name)  # the slot's from now on
-            model.serve(worker)
-            worker.start()
+        self._updates.start()
         for source in self._sources.values():
             source.start()
         for pipeline in self._pipelines.values():
             pipeline.start()
         self._health.start()
+        self._inbox.start()
+        self._control.start()
 
     def _finished(self) -> bool:
         """Whether nothing more can come: every source has ended and its last frame is answered, or no model can be run."""
@@ -103,7 +135,7 @@ class App:
         return ended or self._no_model()
 
     def _no_model(self) -> bool:
-        return all(model.state == "failed" for model in self._models.values())
+        return all(updater.at_end for updater in self._updates.slots.values())
 
     def _given_up(self) -> bool:
         """Whether every model has turned out not to run, or a source is broken where it would be again."""
@@ -112,7 +144,9 @@ class App:
 
     def _shut_down(self) -> None:
         """In order, each step bounded, so that it is over within 5 s of SIGTERM."""
-        _together([source.stop for source in self._sources.values()])
+        self._control.stop()
+        self._inbox.stop(COMMAND_S)
+        _together([self._updates.stop, *(source.stop for source in self._sources.values())])
         for pipeline in self._pipelines.values():
             pipeline.stop()
         for pipeline in self._pipelines.values():
@@ -122,6 +156,7 @@ class App:
         self._publisher.stop(FLUSH_S)
         self._spawner.close()
         self._heartbeat.remove()
+        self._lock.release()
         log.info("stopped")
 
     def _thread_broke(self, broke: threading.ExceptHookArgs) -> None:
@@ -131,10 +166,25 @@ class App:
         self._broken.set()
         self._stop.set()
 
-    def _make_worker(self, name: str) -> ModelWorker:
-        """Of the slot's own bundle; each pipeline that uses it preprocesses one frame while another is with the model."""
-        slot = self._config.models[name]
-        return make_worker(name, slot, open_variants(slot.bundle, slot.labels), max(2, self._users[name]), self._spawner)
+    def _make_worker(self, name: str, bundles: tuple[Bundle, ...], restart: bool) -> ModelWorker:
+        """Of opened bundles, for a slot; each pipeline that uses it preprocesses one frame while another is with the model."""
+        slots = max(2, self._users[name])
+        return make_worker(name, self._config.models[name], bundles, slots, self._spawner, restart=restart)
+
+    def _frames_in(self, name: str) -> int:
+        """To a slot's pipelines, from live sources, since the start."""
+        pipelines = (pipeline for pipeline in self._pipelines.values() if pipeline.config.model == name)
+        return sum(pipeline.mailbox.frames_in for pipeline in pipelines if pipeline.mailbox.live)
+
+    def _subscriptions(self) -> dict[str, Handler]:
+        desired = {self._topics.desired(name): partial(self._desired, name) for name in self._models}
+        return {**desired, self._topics.commands: self._command}
+
+    def _desired(self, name: str, payload: bytes, _retained: bool) -> None:
+        self._updates.desired(name, payload)
+
+    def _command(self, payload: bytes, retained: bool) -> None:
+        self._inbox(payload, retained)
 
     def _make_pipeline(self, name: str) -> Pipeline:
         config = self._config.pipelines[name]
@@ -174,27 +224,37 @@ class App:
     def _model_changed(self, model: ModelSlot) -> None:
         worker, failure = model.worker, model.fallen
         if failure is not None and failure is not self._logs[model.name].fallen:
-            self._event("worker", model.name, _kind(failure), str(failure))
+            self._event("worker", model.name, kind_of(failure), str(failure))
         if worker is not None and worker.state == "running":
             self._publish_info()
             moved = self._logs[model.name].moved(worker)
-            self._event("worker", model.name, moved or "started", _place(worker))
+            self._event("worker", model.name, moved or "started", place_of(worker))
         elif worker is not None and worker.failure is not None:
-            self._event("worker", model.name, _kind(worker.failure), str(worker.failure))
+            self._event("worker", model.name, kind_of(worker.failure), str(worker.failure))
         self._logs[model.name].tell(model)
+        updater = self._updates.slots[model.name]
+        updater.look()
+        if updater.at_end:  # a batch source that others read too must not wait for it
+            for pipeline in self._pipelines.values():
+                if pipeline.config.model == model.name:
+                    pipeline.stop()
         self._update_states()
         self._health.poke()
 
     def _update_states(self) -> None:
         """What a pipeline saw is no longer so when its camera or its model is not there."""
         with self._telling:
-            for name, pipeline in self._config.pipelines.items():
-                source, model = self._sources[pipeline.source], self._models[pipeline.model]
-                self._states[name].set_live(source.status.state == "running" and model.state == "running")
+            for name, pipeline in self._pipelines.items():
+                source, model = self._sources[pipeline.config.source], self._models[pipeline.config.model]
+                there = source.status.state == "running" and model.state == "running" and not pipeline.paused
+                self._states[name].set_live(there)
 
     def _event(self, kind: EventKind, subject: str, code: EventCode, detail: str) -> None:
         event = Event(device=self._config.device_id, at=now_text(), kind=kind, subject=subject, code=code, detail=detail)
         self._publisher.publish(self._topics.events(kind), encode(event), qos=1)
+
+    def _update_event(self, name: str, code: UpdateEvent, detail: str) -> None:
+        self._event("update", name, code, detail)
 
     def _publish_info(self) -> None:
         """What the device is: again each time that a model turns out to run."""
@@ -227,73 +287,6 @@ class App:
             },
             pipelines={name: PipelineInfo(source=p.source, model=p.model) for name, p in config.pipelines.items()},
         )
-
-
-class _ModelLog:
-    """Says a model's failure once and its recovery once; the same failure again after `QUIET_S`."""
-
-    def __init__(self) -> None:
-        self.fallen: AgentError | None = None  # that was told
-        self._kind = ""
-        self._told_at = -QUIET_S
-        self._tell_recovery = True
-        self._rung: int | None = None  # on which it was last seen to run
-        self._model = ""  # its digest
-
-    def tell(self, model: ModelSlot) -> None:
-        """Called at each change of a slot's state."""
-        worker = model.worker
-        if model.fallen is not None and model.fallen is not self.fallen:
-            log.error("%s; the model before serves again", model.fallen)
-        self.fallen = model.fallen
-        if worker is None:
-            return
-        if worker.failure is not None:
-            self._tell_failure(worker.failure)
-        elif worker.state == "running":
-            self._tell_running(worker)
-
-    def moved(self, worker: ModelWorker) -> Literal["moved_down", "moved_up"] | None:
-        """Whether a worker that runs does so elsewhere on its chain than before, with the same model."""
-        if self._rung is None or worker.rung == self._rung or _digest(worker) != self._model:
-            return None
-        return "moved_down" if worker.rung > self._rung else "moved_up"
-
-    def _tell_failure(self, failure: AgentError) -> None:
-        kind = _kind(failure)
-        if kind != self._kind or time.monotonic() - self._told_at >= QUIET_S:
-            log.error("%s", failure)
-            self._kind, self._told_at, self._tell_recovery = kind, time.monotonic(), True
-
-    def _tell_running(self, worker: ModelWorker) -> None:
-        if self._tell_recovery or worker.rung != self._rung or _digest(worker) != self._model:
-            self._tell_recovery = False
-            for delegate, why in worker.refused.items():
-                log.warning("model %s: delegate %s is not to be had: %s", worker.name, delegate, why)
-            moved = self.moved(worker)
-            level = logging.WARNING if moved == "moved_down" else logging.INFO
-            log.log(level, "model %s %s %s", worker.name, MOVES[moved], _place(worker))
-        self._rung, self._model = worker.rung, _digest(worker)
-
-
-MOVES = {None: "runs on", "moved_down": "has moved down to", "moved_up": "has moved up again, to"}
-
-
-def _place(worker: ModelWorker) -> str:
-    """Where on its chain a model runs: its delegate, and the variant of its bundle."""
-    spec, report = worker.known_spec, worker.report
-    delegate = report.delegate if report else ""
-    return f"{delegate}, variant {spec.variant}" if spec and spec.variant else delegate
-
-
-def _digest(worker: ModelWorker) -> str:
-    spec = worker.known_spec
-    return spec.digest if spec else ""
-
-
-def _kind(failure: AgentError) -> WorkerFailure:
-    """How a model failed; what its bundle is guilty of shows when it is loaded."""
-    return failure.kind if isinstance(failure, WorkerError) else "load"
 
 
 def _together(steps: list[Callable[[], None]]) -> None:

@@ -1,0 +1,488 @@
+"""A slot's deployments, from wish to commit or back: one thread that does what the journal's phase asks for."""
+
+import hashlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from agent.backoff import Backoff
+from agent.bundles.load import Bundle
+from agent.bundles.trust import Listing
+from agent.errors import AgentError, BundleError, StorageError, VettingError, WorkerError
+from agent.publish.messages import UpdateEvent, now_text
+from agent.publish.orders import BundleRef, CurrentBundle, Desired, Phase, Reported, UpdatePolicy
+from agent.update.candidate import Candidate
+from agent.update.fetching import download
+from agent.update.finding import Finder
+from agent.update.journal import Active, Journal, Ref, SlotFiles, Wish
+from agent.update.machine import (
+    SETTLING,
+    TERMINAL,
+    Asked,
+    Cancelled,
+    Event,
+    Failed,
+    Measured,
+    NewBytes,
+    Ordered,
+    Restarted,
+    TurnCame,
+    is_conflict,
+    is_stale,
+    step,
+)
+from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, failure, target_of
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_S, RETRY_CAP_S = 5.0, 600.0
+LEAST_PROGRESS = 0.01  # between two reports
+LEAST_REPORT_S = 1.0
+TOLD: dict[Phase, UpdateEvent] = {
+    "accepted": "accepted",
+    "committed": "committed",
+    "rejected": "rejected",
+    "failed": "failed",
+    "rolled_back": "rolled_back",
+}
+
+OnReport = Callable[[Reported], None]
+OnEvent = Callable[[UpdateEvent, str], None]
+
+
+class _Progress(NamedTuple):
+    fraction: float
+    told_at: float
+
+
+class Updater:
+    """Of one slot. `open` and `start` are called once, in this order; the rest from any thread, returning at once."""
+
+    def __init__(self, name: str, entry: str, tools: Tools, files: SlotFiles, on_report: OnReport, on_event: OnEvent) -> None:
+        """entry: the slot's `bundle:` in the config. on_event(code, detail): told what a person may want to know, once each."""
+        self.name = name
+        self._entry = entry
+        self._tools = tools
+        self._slot = tools.slot
+        self._files = files
+        self._on_report = on_report
+        self._on_event = on_event
+        self._candidate = candidate = Candidate(tools)
+        self._work: dict[Phase, Callable[[Journal, Active, Attention], Outcome]] = {
+            "accepted": Finder(tools).find,
+            "downloading": lambda journal, _active, attention: download(tools, journal, attention),
+            "verified": candidate.prepare,
+            "vetting": candidate.vet,
+            "staged": candidate.wait_for_window,
+            "switching": candidate.switch,
+            "probation": candidate.watch,
+        }
+        self._active = Active(factory=entry)
+        self._journal = Journal()
+        self._deferral: Deferral | None = None
+        self._progress: _Progress | None = None
+        self._listing: Listing | None = None
+        self._orders: deque[Event] = deque()
+        self._attention = threading.Event()  # an order waits, or the end
+        self._stopping = False
+        self._backoff = Backoff(FIRST_RETRY_S, RETRY_CAP_S)
+        self._thread = threading.Thread(target=self._run, name=f"update/{name}")
+
+    # --- the agent's start and end
+
+    def open(self) -> None:
+        """Read the slot's files and let its model serve: the one that active.json names, else the one before, else the factory's.
+
+        AgentError where no model can be used, and none is on its way.
+        """
+        active = self._files.active()
+        if active is None or active.factory != self._entry:
+            active = Active(factory=self._entry)
+        self._active = active
+        self._journal = self._files.journal()
+        bundles = self._first_usable()
+        if bundles is not None:
+            self._slot.serve(self._tools.make_worker(bundles, True))
+
+    def start(self) -> None:
+        """Load the model, and go on with a deployment that the last agent left."""
+        if self._slot.worker:
+            self._slot.worker.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is under way goes on with the next agent."""
+        self._stopping = True
+        self._attention.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._candidate.drop()
+
+    # --- what people want
+
+    def desired(self, desired: Desired) -> None:
+        """An operator's wish."""
+        content = hashlib.sha256(msgspec.json.encode(desired, order="deterministic")).hexdigest()
+        wish = Wish(
+            rev=desired.rev,
+            deployment=desired.deployment,
+            name=desired.bundle,
+            version=desired.version,
+            digest=desired.digest,
+            not_after=desired.not_after,
+            by=desired.by,
+            policy=desired.policy,
+        )
+        self._order(Ordered(wish, content))
+
+    def install(self, name: str, version: str, by: str, *, digest: str | None = None, force: bool = False) -> None:
+        """A wish from this computer. digest: of a bundle in the store, about which no repository is asked."""
+        wish = Wish(
+            deployment=_deployment(name, version),
+            name=name,
+            version=version,
+            digest=digest,
+            by=by,
+            policy=UpdatePolicy(force=force),
+            source="store" if digest else "repository",
+        )
+        self._order(Asked(wish))
+
+    def rollback(self, by: str) -> None:
+        """Back to the bundle before. BundleError where there is none."""
+        previous = self._active.previous
+        if previous is None:
+            raise BundleError(f"slot {self.name} has had no other model yet")
+        self._order(Asked(_back_to(previous, by)))
+
+    def factory(self, by: str) -> None:
+        """Back to what the config names. BundleError where that cannot be opened."""
+        factory = self._factory()
+        if factory is None:
+            raise BundleError(f"slot {self.name}: {self._entry} cannot be opened")
+        self._order(Asked(_back_to(factory, by)))
+
+    def cancel(self, *, by_operator: bool = False) -> None:
+        """End a deployment that has not come to the switch. by_operator: their desired was taken back."""
+        self._order(Cancelled(by_operator))
+
+    def listing(self, listing: Listing) -> None:
+        """What the repository offers now: a bundle that serves may have been withdrawn."""
+        self._listing = listing
+        current = self._active.current
+        if current and self._is_withdrawn(current) and self._journal.phase in TERMINAL:
+            good = [ref for ref in (self._active.previous, self._factory()) if ref and not self._is_withdrawn(ref)]
+            if good and good[0].digest != current.digest:
+                self._on_event("withdrawn", f"{current.name} {current.version} was withdrawn; back to {good[0].version}")
+                self._order(Asked(_back_to(good[0], "withdrawal")))
+        self._report()
+
+    def look(self) -> None:
+        """The slot's worker has changed: it may have given up."""
+        self._attention.set()
+
+    # --- what is known
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the slot's model has given up and there is no other to go back to, nor one on its way."""
+        if self._slot.state != "failed" or self._journal.phase not in TERMINAL:
+            return False
+        current, refs = self._active.current, (self._active.previous, self._factory())
+        return current is None or all(ref is None or ref.digest == current.digest for ref in refs)
+
+    def may_have(self, name: str) -> bool:
+        """Whether the slot's config allows a bundle of that name."""
+        return name in self._tools.allow
+
+    def keep(self) -> set[str]:
+        """Digests of what the store must keep for this slot."""
+        active, journal = self._active, self._journal
+        wishes = [journal.waiting, *(order.wish for order in list(self._orders) if isinstance(order, Ordered | Asked))]
+        refs = [active.current, active.previous, self._factory()]
+        if journal.phase not in TERMINAL:
+            wishes.append(journal.wish)
+            refs.append(journal.target)
+        return {one.digest for one in (*wishes, *refs) if one and one.digest}
+
+    def reported(self) -> Reported:
+        """As D/models/M/reported has it."""
+        journal, active, deferral, progress = self._journal, self._active, self._deferral, self._progress
+        wish = journal.wish
+        return Reported(
+            device=self._tools.device,
+            at=now_text(),
+            rev_seen=journal.rev_seen,
+            rev_applied=journal.rev_applied,
+            deployment=wish.deployment if wish else None,
+            by=wish.by if wish else "",
+            state="deferred" if deferral else journal.phase,
+            deferred=deferral.reason if deferral else None,
+            progress_pct=round(100 * progress.fraction, 1) if progress and journal.phase not in TERMINAL else None,
+            current=self._current(),
+            target=_plain(journal.target) if journal.phase not in TERMINAL else None,
+            previous=_plain(active.previous),
+            available=self._available(),
+            error=deferral.failure if deferral and deferral.failure else journal.error,
+            swap=journal.swap,
+        )
+
+    def _current(self) -> CurrentBundle | None:
+        ref, worker = self._active.current, self._slot.worker
+        if ref is None:
+            return None
+        spec = worker.known_spec if worker else None
+        variant = spec.variant if spec and spec.digest == ref.digest else None
+        withdrawn = self._is_withdrawn(ref)
+        return CurrentBundle(name=ref.name, version=ref.version, digest=ref.digest, variant=variant, withdrawn=withdrawn)
+
+    # --- the thread
+
+    def is_wanted(self) -> bool:
+        """See `Attention`."""
+        return self._attention.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """See `Attention`."""
+        return self._attention.wait(timeout_s)
+
+    def progress(self, fraction: float) -> None:
+        """See `Attention`."""
+        told, now = self._progress, time.monotonic()
+        if told and fraction - told.fraction < LEAST_PROGRESS and fraction >= told.fraction:
+            return
+        if told and now - told.told_at < LEAST_REPORT_S:
+            return
+        self._progress = _Progress(fraction, now)
+        self._report()
+
+    def new_bytes(self) -> None:
+        """See `Attention`."""
+        self._backoff.reset()
+        if self._journal.steps:
+            self._apply(NewBytes())
+
+    def _run(self) -> None:
+        self._take_up()
+        while not self._stopping:
+            self._attention.clear()
+            try:
+                if self._orders:
+                    self._apply(self._orders[0])
+                    self._orders.popleft()
+                elif self._journal.phase in TERMINAL and self._journal.waiting:
+                    self._apply(TurnCame())
+                elif self._journal.phase in TERMINAL:
+                    self._retreat()
+                    self._report()
+                    self._attention.wait()
+                elif outcome := self._do():
+                    self._came(outcome)
+            except StorageError as error:  # of the journal: nothing has been done without it
+                self._defer(Deferral("disk", AGAIN_S, failure(error.code, self._journal.phase, error, retryable=True)))
+
+    def _take_up(self) -> None:
+        """Go on where the last agent was, or with a first model that has yet to come."""
+        current = self._active.current
+        self._orders.appendleft(Restarted(current.digest if current else None))
+        if self._slot.worker is None and self._journal.phase in TERMINAL:
+            name, _, version = self._entry.partition("@")
+            self._orders.append(Asked(Wish(deployment=_deployment(name, version), name=name, version=version, by="config")))
+
+    def _do(self) -> Outcome:
+        """What the phase asks for."""
+        journal = self._journal
+        try:
+            return self._work[journal.phase](journal, self._active, self)
+        except AgentError as error:
+            return _outcome_of(error, journal.phase)
+
+    def _came(self, outcome: Event | Deferral) -> None:
+        if isinstance(outcome, Deferral):
+            self._defer(outcome)
+            return
+        self._deferral = None
+        if not isinstance(outcome, Measured):
+            self._progress = None
+        settling = self._journal.phase in SETTLING
+        if self._journal.phase == "probation" and not isinstance(outcome, Failed | Measured):
+            self._point_at(target_of(self._journal))
+        try:
+            self._apply(outcome)
+        finally:
+            if isinstance(outcome, Failed):
+                self._undo(settling=settling)
+        if self._journal.phase == "committed":
+            self._candidate.settle()
+            self._collect()
+
+    def _retreat(self) -> None:
+        """Leave a model that cannot be loaded any more, its file damaged, say, for the one before or the factory's."""
+        current, factory = self._active.current, self._factory()
+        if self._slot.state != "failed" or current is None:
+            return
+        for ref in (self._active.previous, factory):
+            if ref and ref.digest != current.digest:
+                self._on_event("rolled_back", f"{current.name} {current.version} cannot be loaded any more; back to {ref.version}")
+                active = replace(self._active, current=ref, previous=None)
+                self._files.write(active)
+                self._active = active
+                self._candidate.restore(ref)
+                return
+
+    def _undo(self, *, settling: bool) -> None:
+        """Let what served serve, even where the disk does not take that down."""
+        self._candidate.drop()
+        if settling:
+            try:
+                self._candidate.restore(self._active.current)
+            except AgentError as error:
+                log.error("slot %s: the model before cannot be used either: %s", self.name, error)  # noqa: TRY400  one line
+
+    def _defer(self, deferral: Deferral) -> None:
+        if self._deferral is None or self._deferral.reason != deferral.reason:
+            why = f": {deferral.failure.detail}" if deferral.failure else ""
+            log.info("slot %s: the deployment waits for %s%s", self.name, deferral.reason, why)
+        self._deferral = deferral
+        self._report()
+        self._attention.wait(self._backoff.next_s() if deferral.wait_s is None else deferral.wait_s)
+
+    def _apply(self, event: Event) -> None:
+        """Let an event happen: on disk first, then for everyone to see."""
+        before = self._journal
+        if isinstance(event, Ordered) and (is_stale(before, event) or is_conflict(before, event)):
+            if is_conflict(before, event):
+                self._on_event("conflict", f"two desired have rev {event.wish.rev}; the first holds. Deploy again")
+            return
+        after = step(before, event)
+        if after == before:
+            return
+        self._files.write(after)
+        self._journal = after
+        if isinstance(event, Ordered | Asked | Cancelled):
+            self._deferral = None
+            self._backoff.reset()
+            if after.phase not in SETTLING:
+                self._candidate.drop()
+        if after.phase != before.phase:
+            self._tell(after)
+        self._report()
+
+    def _tell(self, journal: Journal) -> None:
+        what = journal.target or journal.wish
+        name = f"{what.name} {what.version}" if what else self._entry
+        error = journal.error
+        if error and journal.phase in TERMINAL:
+            log.warning("slot %s: %s: %s (%s): %s", self.name, name, journal.phase, error.code, error.detail)
+        else:
+            log.info("slot %s: %s: %s", self.name, name, journal.phase)
+        if journal.phase in TOLD:
+            self._on_event(TOLD[journal.phase], f"{name}: {error.detail}" if error else name)
+
+    def _point_at(self, target: Ref) -> None:
+        active = replace(self._active, current=target, previous=self._active.current)
+        self._files.write(active)
+        self._active = active
+
+    def _collect(self) -> None:
+        try:
+            self._tools.collect()
+        except StorageError as error:
+            log.warning("%s", error)
+
+    def _report(self) -> None:
+        self._on_report(self.reported())
+
+    def _order(self, order: Event) -> None:
+        self._orders.append(order)
+        self._attention.set()
+
+    # --- bundles
+
+    def _first_usable(self) -> tuple[Bundle, ...] | None:
+        """Of current, previous and factory; None where the first is still to come. AgentError where there is none."""
+        problems: list[AgentError] = []
+        for ref in (self._active.current, self._active.previous):
+            if ref is None:
+                continue
+            try:
+                bundles = self._candidate.open(ref)
+            except AgentError as error:
+                log.error("slot %s: %s %s cannot be used: %s", self.name, ref.name, ref.version, error)  # noqa: TRY400  one line
+                problems.append(error)
+                continue
+            self._active = replace(self._active, current=ref)
+            return bundles
+        try:
+            bundles = self._tools.open_factory()
+        except AgentError:
+            if self._tools.releases is not None and "@" in self._entry:
+                return None
+            raise
+        first = bundles[0]
+        self._active = replace(
+            self._active, current=Ref(name=first.name, version=first.version, digest=first.digest, origin="factory")
+        )
+        return bundles
+
+    @cache  # noqa: B019  it hashes the model's file; the updater lives as long as the agent
+    def _factory(self) -> Ref | None:
+        try:
+            bundle = self._tools.open_factory()[0]
+        except AgentError:
+            return None
+        return Ref(name=bundle.name, version=bundle.version, digest=bundle.digest, origin="factory")
+
+    def _is_withdrawn(self, ref: Ref) -> bool:
+        release = self._listing.find(ref.name, ref.version) if self._listing else None
+        return release is not None and release.digest == ref.digest and release.withdrawn is not None
+
+    def _available(self) -> BundleRef | None:
+        newest = self._listing.newest(self._tools.allow) if self._listing else None
+        current = self._active.current
+        if newest is None or (current and current.digest == newest.digest):
+            return None
+        return BundleRef(name=newest.name, version=newest.version, digest=newest.digest)
+
+
+def _outcome_of(error: AgentError, phase: Phase) -> Failed | Deferral:
+    match error:
+        case StorageError(code="disk_full"):
+            return Deferral("disk", AGAIN_S, failure("disk_full", phase, error, retryable=True))
+        case StorageError():
+            return Failed(failure(error.code, phase, error, retryable=True))
+        case VettingError():
+            return Failed(failure(error.code, phase, error), guilty=True)
+        case WorkerError():
+            return Failed(failure(error.kind, phase, error), guilty=True)
+        case BundleError():
+            return Failed(failure("bundle_invalid", phase, error))
+    raise error
+
+
+def _back_to(ref: Ref, by: str) -> Wish:
+    return Wish(
+        deployment=_deployment(ref.name, ref.version),
+        name=ref.name,
+        version=ref.version,
+        digest=ref.digest,
+        by=by,
+        source=ref.origin,
+        policy=UpdatePolicy(force=True),
+    )
+
+
+def _deployment(name: str, version: str) -> str:
+    """Of a wish from this computer."""
+    return f"local.{name}.{version}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+
+
+def _plain(ref: Ref | None) -> BundleRef | None:
+    return BundleRef(name=ref.name, version=ref.version, digest=ref.digest) if ref else None
