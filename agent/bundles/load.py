@@ -32,7 +32,8 @@ class Bundle:
     """A model on disk. Its manifest may leave much open: `agent.bundles.resolve` decides that when the model is loaded.
 
     digest: sha256 hex. model: the model file; runtime: what is to run it; runtimes: what may. labels: None where no list is named.
-    place: what messages name, its bundle.yaml or the bare model file. variant: where the bundle has several, which one this is;
+    files: all that belong to it, by the names that its manifest gives them. place: what messages name, its bundle.yaml or the bare
+    model file; a bundle of the store is not there. variant: where the bundle has several, which one this is;
     its manifest then is that of this one alone.
     """
 
@@ -45,6 +46,7 @@ class Bundle:
     labels: tuple[str, ...] | None
     labels_file: Path | None
     manifest: Manifest
+    files: Mapping[str, Path]
     place: Path
     variant: str | None = None
 
@@ -161,6 +163,7 @@ def _bundle(manifest: Manifest, sha256: str, files: Mapping[str, Path], place: P
         labels=read_labels(labels_file) if labels_file else None,
         labels_file=labels_file,
         manifest=manifest,
+        files=files,
         place=place,
         variant=variant,
     )

@@ -41,9 +41,8 @@ class Expected(NamedTuple):
     things: Sequence[Thing]
 
 
-def expected(sample: Golden, folder: Path, spec: ModelSpec) -> Expected:
-    """What a sample of a bundle in `folder` says. VettingError where that is not what a model of this task finds."""
-    file = folder / sample.expect
+def expected(sample: Golden, file: Path, spec: ModelSpec) -> Expected:
+    """What a sample says in the file that is its `expect`. VettingError where that is not what a model of this task finds."""
     try:
         things: Sequence[Thing] = msgspec.json.decode(file.read_bytes(), type=LISTS[spec.task])
     except OSError as error:

@@ -214,10 +214,10 @@ class _Vetting:
 
     def _golden(self, model: _Model, bundle: Bundle) -> list[Prediction]:
         """Try the bundle's own pictures; returns all that the model sees in them."""
-        folder, samples = bundle.place.parent, bundle.manifest.golden
-        wanted = [expected(sample, folder, model.spec) for sample in samples]
+        files, samples = bundle.files, bundle.manifest.golden
+        wanted = [expected(sample, files[sample.expect], model.spec) for sample in samples]
         seen = []
-        with closing(golden_pictures([folder / sample.input for sample in samples])) as pictures:
+        with closing(golden_pictures([files[sample.input] for sample in samples])) as pictures:
             for one, frame in zip(wanted, pictures, strict=True):
                 if what := difference(one, model.ask(frame), model.spec):
                     raise VettingError(_about(model.spec, what), "golden_mismatch")
