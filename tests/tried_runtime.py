@@ -39,5 +39,5 @@ class TriedRuntime(FaultyRuntime):
 def _leak() -> None:
     held = []
     while True:
-        held.append(np.ones(1 << 20, np.uint8))
+        held.append(np.ones(4 << 20, np.uint8))
         time.sleep(0.0001)

@@ -174,7 +174,7 @@ class App:
     def _frames_in(self, name: str) -> int:
         """To a slot's pipelines, from live sources, since the start."""
         pipelines = (pipeline for pipeline in self._pipelines.values() if pipeline.config.model == name)
-        return sum(pipeline.mailbox.frames_in for pipeline in pipelines if pipeline.mailbox.live)
+        return sum(pipeline.frames_in for pipeline in pipelines if pipeline.mailbox.live)
 
     def _subscriptions(self) -> dict[str, Handler]:
         desired = {self._topics.desired(name): partial(self._desired, name) for name in self._models}

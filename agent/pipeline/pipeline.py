@@ -60,6 +60,8 @@ class Pipeline:
         self._policy = PublishPolicy(config.publish)
         self._seq = 0
         self._snapshot = Snapshot()
+        self._missed = 0  # frames that came while it was paused, of the pauses that are over
+        self._paused_at = 0  # frames that had come when the newest pause began
         self._resumed = threading.Event()
         self._resumed.set()
         self._stopping = threading.Event()
@@ -81,11 +83,20 @@ class Pipeline:
 
     def pause(self) -> None:
         """Take no more frames until `resume`; the one that is under way is still answered. A batch source waits meanwhile."""
+        if not self.paused:
+            self._paused_at = self.mailbox.frames_in
         self._resumed.clear()
 
     def resume(self) -> None:
         """Take frames again."""
+        if self.paused:
+            self._missed += self.mailbox.frames_in - self._paused_at
         self._resumed.set()
+
+    @property
+    def frames_in(self) -> int:
+        """That came while it was not paused."""
+        return (self._paused_at if self.paused else self.mailbox.frames_in) - self._missed
 
     def snapshot(self) -> bytes:
         """The next frame as JPEG of at most `agent.pipeline.snapshot.MAX_JPEG_BYTES`. SourceError where none comes."""

@@ -15,7 +15,8 @@ from agent.update.window import opens_in_s
 from agent.worker.model import ModelWorker
 
 LOOK_S = 0.5  # at a model in probation
-DEMAND_S = 1.0  # over which the sources' frames are counted
+DEMAND_S = 1.0  # over which the sources' frames are counted, before a model is tried
+PACE_S = 10.0  # over which they are counted beside what is answered
 DRAIN_S = 30.0  # for frames that are under way at the switch
 UNKNOWN_MEMORY_BYTES = 256 << 20  # that a model takes whose bundle does not say
 
@@ -28,7 +29,7 @@ class Candidate:
         self._slot = tools.slot
         self._worker: ModelWorker | None = None
         self._replace = False  # both do not fit, or are not to be there at once
-        self._demand = Demand()
+        self._demand_hz = 0.0
         self._limits = Limits(memory_mb=None, max_latency_ms=None, demand_hz=0.0)  # those of the vetting
         self._former: Former | None = None  # what served before the switch
         self._since = 0.0  # the probation's begin, monotonic
@@ -77,10 +78,10 @@ class Candidate:
         self._replace = wish.policy.swap == "replace" or (wish.policy.swap == "auto" and free < needed)
         if wish.policy.swap == "beside" and free < needed:
             return Deferral("memory", AGAIN_S)
-        self._demand.look(time.monotonic(), self._tools.frames_in())
+        pace = self._pace()
         if attention.wait(DEMAND_S):
             return None
-        self._demand.look(time.monotonic(), self._tools.frames_in())
+        self._demand_hz, _ = self._look(pace, DEMAND_S) or (0.0, 0.0)
         return Done()
 
     def vet(self, journal: Journal, _active: Active, attention: Attention) -> Outcome:
@@ -90,13 +91,19 @@ class Candidate:
         bundles = self.open(target_of(journal))
         if self._worker is None:
             self._worker = self._tools.make_worker(bundles, False)
-        limits = Limits(memory_mb=None, max_latency_ms=None, demand_hz=self._demand.hz)
+        limits = Limits(memory_mb=None, max_latency_ms=None, demand_hz=self._demand_hz)
         vetted = vet(self._worker, bundles, self._slot.worker, limits, attention.is_wanted, attention.progress)
         if vetted is None:
             self.drop()
             return None
         self._limits = vetted.limits
         return Done()
+
+    def _pace(self) -> "Pace":
+        return Pace(time.monotonic(), self._tools.frames_in(), self._slot.watch.invoked)
+
+    def _look(self, pace: "Pace", least_s: float) -> tuple[float, float] | None:
+        return pace.look(time.monotonic(), self._tools.frames_in(), self._slot.watch.invoked, least_s)
 
     def wait_for_window(self, journal: Journal, active: Active, attention: Attention) -> Outcome:
         """Let it be switched when the config allows; one that was dropped meanwhile is tried again. Raises as `vet`."""
@@ -138,18 +145,20 @@ class Candidate:
         config, policy = self._tools.config, wish_of(journal).policy
         required_s = max(config.min_probation_s, policy.probation_s or 0)
         required_frames = max(config.min_probation_frames, policy.probation_frames or 0)
+        pace = self._pace()
         while True:
             if fallen := self._slot.fallen:
                 code = fallen.kind if isinstance(fallen, WorkerError) else "load"
                 return Failed(failure(code, "probation", fallen), guilty=True)
-            figures, now = self._slot.watch, time.monotonic()
-            self._demand.look(now, self._tools.frames_in())
-            if verdict := judge(figures, self._limits._replace(demand_hz=self._demand.hz), self._former):
+            figures = self._slot.watch
+            given_hz, answered_hz = self._look(pace, PACE_S) or (0.0, 0.0)  # of nothing that is given, all is answered
+            limits = self._limits._replace(demand_hz=given_hz)
+            if verdict := judge(figures._replace(fps=answered_hz), limits, self._former):
                 raise verdict
             switch = self._slot.last_switch()
             if switch and journal.swap is None:
                 return Measured(Swap(gap_ms=round(switch.gap_ms, 1), frames_lost=switch.frames_lost))
-            passed = progress(figures, now - self._since, required_s, required_frames)
+            passed = progress(figures, time.monotonic() - self._since, required_s, required_frames)
             if passed.fraction >= 1:
                 return Done()
             attention.progress(passed.fraction)
@@ -157,20 +166,21 @@ class Candidate:
                 return None
 
 
-class Demand:
-    """How many frames a second the sources give. hz: between the last two looks that were far enough apart."""
+class Pace:
+    """How many frames a second the sources give, and how many of them are answered: both over the same time."""
 
-    def __init__(self) -> None:
-        self.hz = 0.0
-        self._at: tuple[float, int] | None = None
+    def __init__(self, now: float, given: int, answered: int) -> None:
+        """now: seconds of a monotonic clock. given, answered: frames until then."""
+        self._at = (now, given, answered)
 
-    def look(self, now: float, frames: int) -> None:
-        """now: seconds of a monotonic clock. frames: that have come until then."""
-        if self._at is None:
-            self._at = (now, frames)
-        elif (passed := now - self._at[0]) >= DEMAND_S:
-            self.hz = (frames - self._at[1]) / passed
-            self._at = (now, frames)
+    def look(self, now: float, given: int, answered: int, least_s: float) -> tuple[float, float] | None:
+        """Frames a second, given and answered, since the look before; None where that was less than `least_s` ago."""
+        passed = now - self._at[0]
+        if passed < least_s:
+            return None
+        rates = ((given - self._at[1]) / passed, (answered - self._at[2]) / passed)
+        self._at = (now, given, answered)
+        return rates
 
 
 def _memory_bytes(bundles: tuple[Bundle, ...]) -> int:

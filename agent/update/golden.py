@@ -42,7 +42,7 @@ class Expected(NamedTuple):
 
 
 def expected(sample: Golden, file: Path, spec: ModelSpec) -> Expected:
-    """What a sample says, whose `expect` is `file`. VettingError where that is not what a model of this task finds."""
+    """What a sample says in the file that is its `expect`. VettingError where that is not what a model of this task finds."""
     try:
         things: Sequence[Thing] = msgspec.json.decode(file.read_bytes(), type=LISTS[spec.task])
     except OSError as error:

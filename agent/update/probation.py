@@ -2,49 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from agent.errors import VettingError, WorkerFailure
+from agent.errors import VettingError
 from agent.update.limits import Limits
+from agent.worker.watch import ProbationFigures
 
 FEWEST_FRAMES = 30  # before speed is judged
 KEPT_UP, FELL_BEHIND = 0.9, 0.8  # parts of what the sources give: what lies between is noise
 FEWEST_SIGHTINGS = 20  # of the standby, before it is judged whether the candidate has dried up
 BLIND_BELOW = 0.25  # the part of the standby's sightings that a model has to share
 CONFIDENCE_Z = 2.326  # 99 %, one-sided
-
-
-class Failure(Protocol):
-    """How a worker failed. detail: one line."""
-
-    @property
-    def kind(self) -> WorkerFailure: ...
-    @property
-    def detail(self) -> str: ...
-
-
-class ProbationFigures(Protocol):
-    """What a slot has seen of its model since it took over.
-
-    invoked: frames that it has answered. failures: of its worker. p50_ms, p99_ms: of its inferences, lately; None without any.
-    memory_bytes: the most, as `agent.worker.memory` reads it. pairs: of each frame that the standby was asked about too, how much
-    the candidate found, and how much the standby. fps: frames answered a second, lately.
-    """
-
-    @property
-    def invoked(self) -> int: ...
-    @property
-    def failures(self) -> Sequence[Failure]: ...
-    @property
-    def p50_ms(self) -> float | None: ...
-    @property
-    def p99_ms(self) -> float | None: ...
-    @property
-    def memory_bytes(self) -> int: ...
-    @property
-    def pairs(self) -> Sequence[tuple[int, int]]: ...
-    @property
-    def fps(self) -> float: ...
 
 
 class Former(NamedTuple):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from agent.bundles.load import Bundle, open_bundle, open_variants
+from agent.bundles.store import Store
 from agent.errors import VettingError, VettingFailure
 from agent.pipeline.config import ModelConfig
 from agent.pipeline.models import make_worker, plan
@@ -233,6 +234,17 @@ def test_where_no_variant_can_be_loaded_the_device_is_unfit(spawner: Spawner, tm
     (tmp_path / "bundle.yaml").write_text(DETECTOR + "requires: {delegate: cuda}\n")
     code, says = refused(spawner, tmp_path, delegates=["cuda"])
     assert (code, "cuda" in says) == ("device_unfit", True)
+
+
+def test_a_bundle_of_the_store_is_tried_on_its_own_pictures(spawner: Spawner, tmp_path: Path) -> None:
+    store = Store(tmp_path / "state", reserve_bytes=0)
+    digest = store.import_directory(ROOT / "models/parts-1.1.0", "sideload").digest
+    slot = ModelConfig(bundle="parts@1.1.0")
+    bundles = store.open(digest)
+    said: dict[str, str] = {}
+    with closing(make_worker("main", slot, bundles, 2, spawner, restart=False)) as worker:
+        assert vet(worker, bundles, None, ALL_DAY, effort=QUICK, passed=said.__setitem__) is not None
+    assert said["golden"] == "2 samples, each as expected"
 
 
 def test_memory_beyond_what_the_bundle_says(spawner: Spawner, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def detections(*things: dict[str, Any]) -> Detections:
 
 def compare(folder: Path, task: Task, wanted: list[Any], found: Prediction, most: int = 5) -> str | None:
     (folder / "bus.json").write_text(json.dumps(wanted))
-    return difference(expected(SAMPLE, folder / "bus.json", spec(task, most)), answer(found), spec(task, most))
+    return difference(expected(SAMPLE, folder / SAMPLE.expect, spec(task, most)), answer(found), spec(task, most))
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_a_mask_that_is_none_is_not_met(tmp_path: Path, mask: dict[str, Any]) ->
 def test_an_expectation_that_is_none_is_told(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "bus.json").write_text(text)
     with pytest.raises(VettingError, match=says.replace("[", r"\[")) as caught:
-        expected(SAMPLE, tmp_path / "bus.json", spec("detect"))
+        expected(SAMPLE, tmp_path / SAMPLE.expect, spec("detect"))
     assert caught.value.code == "bundle_invalid"
     assert str(caught.value).startswith(f"{tmp_path}/bus.json: ")
 
 
 def test_an_expectation_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(VettingError, match="No such file"):
-        expected(SAMPLE, tmp_path / "bus.json", spec("detect"))
+        expected(SAMPLE, tmp_path / SAMPLE.expect, spec("detect"))
