@@ -1,7 +1,10 @@
 """What a device believes of a repository that is attacked, broken, slow or old; by real children, from a real web server."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +16,9 @@ from tuf.api.metadata import Metadata
 from agent.bundles.trust import Limits, Release, Repository
 from agent.errors import AgentError, DownloadError, StorageError, TrustError
 from tests import tuf_repository
-from tests.tuf_repository import NOW, ROLES, Fault, Site, TufRepository, answers, serving
+from tests.processes import children
+from tests.tuf_repository import NOW, ROLES, Fault, Handler, Site, TufRepository, answers, serving
+from tests.waiting import wait_until
 
 LIMITS = Limits(wait_s=10, min_bytes_per_s=1, window_s=10, total_s=30)
 IN_1970 = datetime(1970, 1, 2, tzinfo=UTC)
@@ -312,6 +317,36 @@ def test_a_check_can_be_cancelled(device: Device, site: Site) -> None:
     site.faults["metadata/timestamp.json"] = tuf_repository.silent
     with pytest.raises(DownloadError, match="cancelled"):
         device.repository().refresh(lambda: "metadata/timestamp.json" in site.requests)
+
+
+def test_a_check_that_waits_for_anothers_can_be_cancelled(device: Device, site: Site) -> None:
+    site.faults["metadata/timestamp.json"] = tuf_repository.silent
+    trusted, over = device.repository(), threading.Event()
+
+    def first() -> None:
+        with pytest.raises(DownloadError, match="cancelled"):
+            trusted.refresh(over.is_set)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    wait_until(lambda: bool(site.requests), "the first check is under way")
+    with pytest.raises(DownloadError, match="cancelled"):
+        trusted.refresh(lambda: True)
+    assert thread.is_alive()
+    over.set()
+    thread.join()
+    assert len(site.requests) == 2
+
+
+def test_a_check_whose_process_dies_fails_cleanly(device: Device, site: Site) -> None:
+    """As when the kernel ends it for want of memory."""
+
+    def kill(_handler: Handler, _body: bytes) -> None:
+        (child,) = (pid for pid in children(os.getpid()) if b"trust_child" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(child, signal.SIGKILL)
+
+    site.faults["metadata/timestamp.json"] = kill
+    assert "ended with status -9" in device.refused(TrustError, "untrusted")
 
 
 # Time
