@@ -15,7 +15,8 @@ from tuf.api.metadata import Metadata
 
 from agent.bundles.trust import Limits, Release, Repository
 from agent.errors import AgentError, DownloadError, StorageError, TrustError
-from tests import tuf_repository
+from tests import https_server, tuf_repository
+from tests.certificates import Authority
 from tests.processes import children
 from tests.tuf_repository import NOW, ROLES, Fault, Handler, Site, TufRepository, answers, serving
 from tests.waiting import wait_until
@@ -311,6 +312,21 @@ def test_no_server(device: Device) -> None:
 def test_other_schemes_are_not_followed(device: Device, url: str) -> None:
     device.url = url
     device.refused(DownloadError, "network")
+
+
+def test_https_with_a_certificate_that_is_trusted_and_with_one_that_is_not(
+    device: Device, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "certificates").mkdir()
+    authority = Authority(tmp_path / "certificates")
+    elsewhere = f"{device.url}/metadata/timestamp.json"
+    secure = https_server.Site({f"/{path}": data for path, data in site.files.items()}, {"/metadata/timestamp.json": elsewhere})
+    with https_server.serving(secure, authority.issue("server")) as device.url:
+        assert "certificate" in device.refused(DownloadError, "network")
+        for name, value in https_server.trusting(authority.cert).items():
+            monkeypatch.setenv(name, value)
+        assert device.versions() == ["1.0.0"]
+    assert site.requests == ["metadata/timestamp.json"]
 
 
 def test_a_check_can_be_cancelled(device: Device, site: Site) -> None:
