@@ -82,10 +82,12 @@ class Fetcher(FetcherInterface):
         """How long to wait for the next piece; SlowRetrievalError once all time is used up."""
         left = self._ends - time.monotonic()
         if left <= 0:
-            raise SlowRetrievalError(f"{_name(url)}: not here after {self._limits.total_s:g} s, which all files together have")
+            raise self._slow(url)
         return min(left, self._limits.wait_s)
 
     def _slow(self, url: str) -> SlowRetrievalError:
+        if time.monotonic() >= self._ends:
+            return SlowRetrievalError(f"{_name(url)}: not here after {self._limits.total_s:g} s, which all files together have")
         return SlowRetrievalError(f"{_name(url)}: nothing came for {self._limits.wait_s:g} s")
 
 
