@@ -441,7 +441,11 @@ def test_a_floor_in_2045_falls_with_the_key_that_signed_it(device: Device, repos
 # The disk
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:0], lambda data: data[: len(data) // 2], lambda data: bytes(len(data))])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:0], lambda data: data[: len(data) // 2], lambda data: bytes(len(data))],
+    ids=["emptied", "torn", "zeroed"],
+)
 def test_torn_metadata_are_fetched_anew(device: Device, repository: TufRepository, damage: Callable[[bytes], bytes]) -> None:
     repository.publish("root")
     repository.vouch(NOW)
