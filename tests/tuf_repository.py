@@ -77,9 +77,9 @@ def endless(handler: Handler, _body: bytes) -> None:
     _repeat(handler, b" " * 4096, pause_s=0)
 
 
-def dribbling(handler: Handler, body: bytes) -> None:
-    """A byte now and then."""
-    handler.begin(len(body))
+def dribbling(handler: Handler, _body: bytes) -> None:
+    """A byte now and then, without end."""
+    handler.begin(None)
     _repeat(handler, b" ", pause_s=0.02)
 
 

@@ -156,17 +156,16 @@ class Repository:
         """
         root = self._trusted_root()
         folder = self._own_folder(root)
-        with self._refreshing:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise _storage_error(folder, error) from None
+        while not self._refreshing.acquire(timeout=POLL_S):
+            self._heed(cancelled)
+        try:
             request = Request(f"{self._url}/metadata", str(folder / "metadata"), root, self._clock(), self._limits)
             listing = self._told(self._ask(msgspec.json.encode(request), cancelled))
-            try:
-                durable.write(folder / "listing.json", msgspec.json.encode(listing))
-            except OSError as error:
-                raise _storage_error(folder, error) from None
+            durable.write(folder / "listing.json", msgspec.json.encode(listing))
+        except OSError as error:
+            raise StorageError(f"{folder}: cannot be written: {error.strerror}", disk_failure(error)) from None
+        finally:
+            self._refreshing.release()
         return listing
 
     def known(self) -> Listing | None:
@@ -198,9 +197,12 @@ class Repository:
         return self._folder / hashlib.sha256(self._url.encode() + b"\n" + root).hexdigest()[:16]
 
     def _ask(self, request: bytes, cancelled: Callable[[], bool]) -> Answer:
-        command = [*CHILD, str(os.getpid())]
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as child:  # noqa: S603  our own module
+        try:
+            child = subprocess.Popen([*CHILD, str(os.getpid())], stdin=pipe, stdout=pipe, stderr=pipe)  # noqa: S603  ours
+        except OSError as error:  # no memory, too many processes
+            raise DownloadError(f"{self._url}: the check of its metadata cannot be started: {error.strerror}") from None
+        with child:
             try:
                 output, said = self._wait(child, request, cancelled)
             finally:
@@ -224,10 +226,13 @@ class Repository:
                 return child.communicate(unsent, timeout=POLL_S)
             except subprocess.TimeoutExpired:
                 unsent = None  # the next call goes on with this one's
-            if cancelled():
-                raise DownloadError(f"{self._url}: the check for new bundles was cancelled")
+            self._heed(cancelled)
             if time.monotonic() > ends:
                 raise DownloadError(f"{self._url}: its metadata were not here after {limit_s:g} s", "too_slow")
+
+    def _heed(self, cancelled: Callable[[], bool]) -> None:
+        if cancelled():
+            raise DownloadError(f"{self._url}: the check for new bundles was cancelled")
 
     def _told(self, answer: Answer) -> Listing:
         if answer.listing:
@@ -247,10 +252,6 @@ class Repository:
                 raise StorageError(_line(failure.message), failure.kind)
             case _:
                 assert_never(failure.kind)
-
-
-def _storage_error(folder: Path, error: OSError) -> StorageError:
-    return StorageError(f"{folder}: cannot be written: {error.strerror}", disk_failure(error))
 
 
 def disk_failure(error: OSError) -> Literal["disk_full", "disk_error"]:

@@ -25,7 +25,7 @@ FLOOR = "floor"  # the timestamp metadata with the highest signed time: as evide
 class Client(Updater):
     """Trusts `root` and what it proves. A `refresh` can be done once, see tuf.ngclient.Updater for it and the errors it raises.
 
-    Overrides two steps of python-tuf 7; the tests of the floor and of torn metadata fail with a version that has others.
+    Overrides two steps of python-tuf 7; the tests of signed time and of a full disk fail with a version that has others.
     """
 
     def __init__(self, folder: Path, url: str, root: bytes, fetcher: FetcherInterface, now: datetime) -> None:

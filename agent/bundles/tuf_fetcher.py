@@ -55,15 +55,15 @@ class Fetcher(FetcherInterface):
                 yield from self._body(url, response)
         except HTTPError as error:
             error.close()
-            raise DownloadHTTPError(f"{url}: the server answers {error.code} {error.reason}".rstrip(), error.code) from None
+            raise DownloadHTTPError(f"{_name(url)}: the server answers {error.code} {error.reason}".rstrip(), error.code) from None
         except TimeoutError:
             raise self._slow(url) from None
         except URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise self._slow(url) from None
-            raise DownloadError(f"{url}: {_reason(error.reason)}") from None
+            raise DownloadError(f"{_name(url)}: {_reason(error.reason)}") from None
         except (http.client.HTTPException, OSError, ValueError) as error:
-            raise DownloadError(f"{url}: {_reason(error)}") from None
+            raise DownloadError(f"{_name(url)}: {_reason(error)}") from None
 
     def _body(self, url: str, response: http.client.HTTPResponse) -> Iterator[bytes]:
         since, received = time.monotonic(), 0
@@ -73,20 +73,27 @@ class Fetcher(FetcherInterface):
             self._wait_s(url)
             if time.monotonic() - since >= self._limits.window_s:
                 if received < self._limits.min_bytes_per_s * self._limits.window_s:
-                    raise SlowRetrievalError(f"{url}: fewer than {self._limits.min_bytes_per_s:g} bytes/s came")
+                    raise SlowRetrievalError(f"{_name(url)}: fewer than {self._limits.min_bytes_per_s:g} bytes/s came")
                 since, received = time.monotonic(), 0
         if response.length:  # how much of Content-Length is still to come
-            raise DownloadError(f"{url}: the connection ended {response.length} bytes too early")
+            raise DownloadError(f"{_name(url)}: the connection ended {response.length} bytes too early")
 
     def _wait_s(self, url: str) -> float:
         """How long to wait for the next piece; SlowRetrievalError once all time is used up."""
         left = self._ends - time.monotonic()
         if left <= 0:
-            raise SlowRetrievalError(f"{url}: not here after {self._limits.total_s:g} s, which all files together have")
+            raise self._slow(url)
         return min(left, self._limits.wait_s)
 
     def _slow(self, url: str) -> SlowRetrievalError:
-        return SlowRetrievalError(f"{url}: nothing came for {self._limits.wait_s:g} s")
+        if time.monotonic() >= self._ends:
+            return SlowRetrievalError(f"{_name(url)}: not here after {self._limits.total_s:g} s, which all files together have")
+        return SlowRetrievalError(f"{_name(url)}: nothing came for {self._limits.wait_s:g} s")
+
+
+def _name(url: str) -> str:
+    """What a file is called in messages; whoever catches them names the repository."""
+    return url.rpartition("/")[2]
 
 
 def _reason(reason: object) -> str:

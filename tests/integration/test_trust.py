@@ -1,7 +1,10 @@
 """What a device believes of a repository that is attacked, broken, slow or old; by real children, from a real web server."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,8 +15,11 @@ from tuf.api.metadata import Metadata
 
 from agent.bundles.trust import Limits, Release, Repository
 from agent.errors import AgentError, DownloadError, StorageError, TrustError
-from tests import tuf_repository
-from tests.tuf_repository import NOW, ROLES, Fault, Site, TufRepository, answers, serving
+from tests import https_server, tuf_repository
+from tests.certificates import Authority
+from tests.processes import children
+from tests.tuf_repository import NOW, ROLES, Fault, Handler, Site, TufRepository, answers, serving
+from tests.waiting import wait_until
 
 LIMITS = Limits(wait_s=10, min_bytes_per_s=1, window_s=10, total_s=30)
 IN_1970 = datetime(1970, 1, 2, tzinfo=UTC)
@@ -262,39 +268,41 @@ def test_a_trusted_root_that_is_none_is_untrusted(device: Device, site: Site) ->
 
 
 @pytest.mark.parametrize(
-    ("path", "fault", "code", "words"),
+    ("path", "fault", "words"),
     [
-        ("timestamp.json", answers(404), "network", "answers 404"),
-        ("timestamp.json", answers(500), "network", "answers 500"),
-        ("2.root.json", answers(500), "network", "answers 500"),
-        ("2.snapshot.json", answers(404), "network", "answers 404"),
-        ("timestamp.json", tuf_repository.endless, "network", "exceeding"),
-        ("2.root.json", tuf_repository.endless, "network", "exceeding"),
-        ("2.targets.json", tuf_repository.cut, "network", "too early"),
-        ("timestamp.json", tuf_repository.silent, "too_slow", "nothing came for 0.3 s"),
-        ("timestamp.json", tuf_repository.dribbling, "too_slow", "fewer than 1000 bytes/s"),
+        ("timestamp.json", answers(404), "timestamp.json: the server answers 404"),
+        ("timestamp.json", answers(500), "answers 500"),
+        ("2.root.json", answers(500), "answers 500"),
+        ("2.snapshot.json", answers(404), "answers 404"),
+        ("timestamp.json", tuf_repository.endless, "exceeding"),
+        ("2.root.json", tuf_repository.endless, "exceeding"),
+        ("2.targets.json", tuf_repository.cut, "too early"),
     ],
 )
-def test_a_server_that_fails(device: Device, site: Site, path: str, fault: Fault, code: str, words: str) -> None:
+def test_a_server_that_fails(device: Device, site: Site, path: str, fault: Fault, words: str) -> None:
     site.faults[f"metadata/{path}"] = fault
-    device.limits = Limits(wait_s=0.3, min_bytes_per_s=1000, window_s=0.3, total_s=60)
-    message = device.refused(DownloadError, code)
-    assert words in message
+    assert words in device.refused(DownloadError, "network")
     site.faults.clear()
-    device.limits = LIMITS
     assert device.versions() == ["1.0.0"]
 
 
-def test_all_files_together_have_a_deadline(device: Device, site: Site) -> None:
-    site.faults["metadata/2.targets.json"] = tuf_repository.dribbling
-    device.limits = Limits(wait_s=10, min_bytes_per_s=0, total_s=0.5)
-    assert "0.5 s" in device.refused(DownloadError, "too_slow")
-
-
-def test_a_child_that_hangs_is_ended(device: Device, site: Site) -> None:
-    site.faults["metadata/timestamp.json"] = tuf_repository.dribbling_headers
-    device.limits = Limits(wait_s=10, total_s=1, start_s=1)
-    assert "not here after 2 s" in device.refused(DownloadError, "too_slow")
+@pytest.mark.parametrize(
+    ("fault", "limits", "words"),
+    [
+        (tuf_repository.silent, Limits(wait_s=0.3, total_s=60), "nothing came for 0.3 s"),
+        (tuf_repository.dribbling, Limits(min_bytes_per_s=1000, window_s=0.3, total_s=60), "fewer than 1000 bytes/s"),
+        (tuf_repository.dribbling, Limits(min_bytes_per_s=0, total_s=0.5), "not here after 0.5 s"),
+        (tuf_repository.dribbling_headers, Limits(total_s=2, start_s=0), "not here after 2 s"),
+    ],
+    ids=["silent", "slow", "too long", "hanging"],
+)
+def test_a_server_that_is_slow(device: Device, site: Site, fault: Fault, limits: Limits, words: str) -> None:
+    site.faults["metadata/timestamp.json"] = fault
+    device.limits = limits
+    assert words in device.refused(DownloadError, "too_slow")
+    site.faults.clear()
+    device.limits = LIMITS
+    assert device.versions() == ["1.0.0"]
 
 
 def test_no_server(device: Device) -> None:
@@ -308,10 +316,55 @@ def test_other_schemes_are_not_followed(device: Device, url: str) -> None:
     device.refused(DownloadError, "network")
 
 
+def test_https_with_a_certificate_that_is_trusted_and_with_one_that_is_not(
+    device: Device, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "certificates").mkdir()
+    authority = Authority(tmp_path / "certificates")
+    elsewhere = f"{device.url}/metadata/timestamp.json"
+    secure = https_server.Site({f"/{path}": data for path, data in site.files.items()}, {"/metadata/timestamp.json": elsewhere})
+    with https_server.serving(secure, authority.issue("server")) as device.url:
+        assert "certificate" in device.refused(DownloadError, "network")
+        for name, value in https_server.trusting(authority.cert).items():
+            monkeypatch.setenv(name, value)
+        assert device.versions() == ["1.0.0"]
+    assert site.requests == ["metadata/timestamp.json"]
+
+
 def test_a_check_can_be_cancelled(device: Device, site: Site) -> None:
     site.faults["metadata/timestamp.json"] = tuf_repository.silent
     with pytest.raises(DownloadError, match="cancelled"):
         device.repository().refresh(lambda: "metadata/timestamp.json" in site.requests)
+
+
+def test_a_check_that_waits_for_anothers_can_be_cancelled(device: Device, site: Site) -> None:
+    site.faults["metadata/timestamp.json"] = tuf_repository.silent
+    trusted, over = device.repository(), threading.Event()
+
+    def first() -> None:
+        with pytest.raises(DownloadError, match="cancelled"):
+            trusted.refresh(over.is_set)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    wait_until(lambda: bool(site.requests), "the first check is under way")
+    with pytest.raises(DownloadError, match="cancelled"):
+        trusted.refresh(lambda: True)
+    assert thread.is_alive()
+    over.set()
+    thread.join()
+    assert len(site.requests) == 2
+
+
+def test_a_check_whose_process_dies_fails_cleanly(device: Device, site: Site) -> None:
+    """As when the kernel ends it for want of memory."""
+
+    def kill(_handler: Handler, _body: bytes) -> None:
+        (child,) = (pid for pid in children(os.getpid()) if b"trust_child" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(child, signal.SIGKILL)
+
+    site.faults["metadata/timestamp.json"] = kill
+    assert "ended with status -9" in device.refused(TrustError, "untrusted")
 
 
 # Time
@@ -388,7 +441,11 @@ def test_a_floor_in_2045_falls_with_the_key_that_signed_it(device: Device, repos
 # The disk
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:0], lambda data: data[: len(data) // 2], lambda data: bytes(len(data))])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:0], lambda data: data[: len(data) // 2], lambda data: bytes(len(data))],
+    ids=["emptied", "torn", "zeroed"],
+)
 def test_torn_metadata_are_fetched_anew(device: Device, repository: TufRepository, damage: Callable[[bytes], bytes]) -> None:
     repository.publish("root")
     repository.vouch(NOW)
