@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent.bundles.load import Bundle, name_for
 from agent.bundles.metadata import read_facts
 from agent.bundles.resolve import resolve
-from agent.cli.options import store_for
+from agent.cli.options import add_state_option, store_for
 from agent.core.spec import ModelSpec
 from agent.core.types import TensorSpec
 from agent.errors import BundleError
@@ -47,6 +47,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "show", help="its tensors, and how they would be used", epilog=SHOW_EXAMPLES, formatter_class=formatter
     )
     shown.add_argument("model", metavar="MODEL", help="a model file, a bundle's directory, or name@version in the store")
+    add_state_option(shown)
     shown.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
     shown.add_argument("--json", action="store_true", help="for programs")
     shown.set_defaults(run=show)
@@ -89,7 +90,7 @@ def show(args: argparse.Namespace) -> int:
     from agent.pipeline.models import look_at  # noqa: PLC0415  --help does without it
 
     slot = ModelConfig(bundle=args.model, labels=args.labels)
-    bundle, loaded = look_at(name_for(Path(args.model)), slot, store_for(args.model))
+    bundle, loaded = look_at(name_for(Path(args.model)), slot, store_for(args.model, args.state_dir))
     report = loaded.report
     try:
         spec, problem = resolve(bundle, report), None

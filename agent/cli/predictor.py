@@ -77,7 +77,7 @@ def started(args: argparse.Namespace, interruption: Interruption) -> Iterator[St
     config = _slot(args)
     with ExitStack() as stack:
         spawner = stack.enter_context(closing(Spawner()))
-        store = store_for(config.bundle)
+        store = store_for(config.bundle, args.state_dir)
         worker = make_worker(name_for(Path(args.model)), config, 1, spawner, restart=False, store=store)
         stack.enter_context(closing(worker))
         worker.start()
