@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
 from agent.bundles.digest import canonical, digest
 from agent.bundles.load import manifest_bytes, read_directory
 from tests.models import Found, write_onnx, yolo
@@ -42,3 +46,13 @@ def publish(folder: Path) -> Publication:
     manifest = manifest_bytes(folder, directory.data, directory.files)
     blobs = {entry["sha256"]: directory.files[name].read_bytes() for name, entry in json.loads(manifest)["files"].items()}
     return Publication(manifest, digest(manifest), blobs)
+
+
+def with_numbers(path: Path) -> Path:
+    """A model that keeps its numbers in PATH.data."""
+    model = onnx.load(write_onnx(path, [OUTPUT]))
+    model.graph.initializer.append(
+        helper.make_tensor("large", TensorProto.FLOAT, [4096], np.ones(4096, np.float32).tobytes(), raw=True)
+    )
+    onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data")
+    return path

@@ -192,6 +192,9 @@ def _external(place: Path, name: str, model: Path) -> dict[str, Path]:
     if format_of(model) != "onnx":
         return {}
     parts = [part_of_bundle(name, location) for location in external_data(model)]
+    for part in parts:
+        if not os.path.lexists(place.parent / part):
+            raise BundleError(f"{model}: the file with its weights is missing; copy it beside the model: {Path(part).name}")
     return {part: _inside(place, part) for part in parts}
 
 

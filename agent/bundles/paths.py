@@ -14,9 +14,9 @@ def wrong_path(name: str) -> str | None:
     path = PurePosixPath(name)
     if not name or not name.isprintable() or FOREIGN & set(name):
         return "a file's name is text without control characters and without " + " ".join(sorted(FOREIGN))
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or not path.parts:
         return "it does not lie in the bundle's directory"
-    if str(path) != name or name == "." or unicodedata.normalize("NFC", name) != name:
+    if str(path) != name or unicodedata.normalize("NFC", name) != name:
         return f"write it as {unicodedata.normalize('NFC', str(path))}"
     if len(name.encode()) > MAX_BYTES or any(len(part.encode()) > MAX_PART_BYTES for part in path.parts):
         return f"it is longer than {MAX_PART_BYTES} bytes a name or {MAX_BYTES} bytes in all"

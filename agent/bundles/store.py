@@ -85,9 +85,9 @@ class Store:
         with self._lock, storage_errors(self._folder):
             for folder in (self._manifests, self._blobs, self._partial):
                 _make(folder)
-            check_room(self._folder, len(data), self._reserve_bytes)
             path = self._manifests / f"{digest}.{origin}.json"
             if _read(path) != data:
+                check_room(self._folder, len(data), self._reserve_bytes)
                 durable.write(path, data)
         return self._missing(published)
 
@@ -103,10 +103,10 @@ class Store:
         limits: FetchLimits = USUAL_LIMITS,
         cancelled: Cancelled = lambda: False,
     ) -> None:
-        """Fetch a file's content, going on where an earlier call ended. progress: told how many of its bytes are here.
+        """Fetch a file's content, going on where an earlier call ended. progress: told how many bytes are here, as they come.
 
-        cancelled: asked from several threads. DownloadError where a later call may succeed, BundleError where the server has other
-        content, StorageError.
+        cancelled: asked often, from two threads; only connecting, of at most `limits.timeout_s`, is waited for. DownloadError where
+        a later call may succeed, BundleError where the server has other content, StorageError.
         """
 
         def more(done: int) -> None:

@@ -47,17 +47,17 @@ def run(args: argparse.Namespace) -> int:
         client_context(config.mqtt.tls)
     print(f"device    {config.device_id}")
     print(f"mqtt      {config.mqtt.host}:{config.mqtt.port}{', TLS' if config.mqtt.tls else ''}")
-    specs = {name: _checked(name, slot) for name, slot in config.models.items()}
+    specs = {name: _checked(name, slot, config.state_dir) for name, slot in config.models.items()}
     for line in _summary(config, specs):
         print(line)
     return 1 if None in specs.values() else 0
 
 
-def _checked(name: str, slot: ModelConfig) -> ModelSpec | None:
+def _checked(name: str, slot: ModelConfig, state: Path) -> ModelSpec | None:
     from agent.pipeline.models import look_at  # noqa: PLC0415  a wrong config is told without importing the worker
 
     try:
-        _, loaded = look_at(name, slot, store_for(slot.bundle))
+        _, loaded = look_at(name, slot, store_for(slot.bundle, state))
         spec = loaded.variant.resolve(loaded.report)
     except AgentError as error:
         for line in str(error).splitlines():

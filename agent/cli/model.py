@@ -11,7 +11,7 @@ from agent.bundles.load import Bundle, name_for
 from agent.bundles.metadata import read_facts
 from agent.bundles.resolve import resolve
 from agent.cli import model_daemon
-from agent.cli.options import add_labels_option, add_runtime_options, store_for
+from agent.cli.options import add_labels_option, add_runtime_options, add_state_option, store_for
 from agent.core.spec import ModelSpec
 from agent.core.types import TensorSpec
 from agent.errors import BundleError
@@ -55,6 +55,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "show", help="its tensors, and how they would be used", epilog=SHOW_EXAMPLES, formatter_class=formatter
     )
     shown.add_argument("model", metavar="MODEL", help="a model file, a bundle's directory, or name@version in the store")
+    add_state_option(shown)
     add_labels_option(shown)
     shown.add_argument("--json", action="store_true", help="for programs")
     shown.set_defaults(run=show)
@@ -74,7 +75,8 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     vetted = kinds.add_parser(
         "vet", help="try it as the agent does before it takes over", epilog=VET_EXAMPLES, formatter_class=formatter
     )
-    vetted.add_argument("model", metavar="MODEL", help="a model file or a bundle's directory")
+    vetted.add_argument("model", metavar="MODEL", help="a model file, a bundle's directory, or name@version in the store")
+    add_state_option(vetted)
     add_labels_option(vetted)
     add_runtime_options(vetted)
     vetted.set_defaults(run=vet)
@@ -112,7 +114,7 @@ def show(args: argparse.Namespace) -> int:
     from agent.pipeline.models import look_at  # noqa: PLC0415  --help does without it
 
     slot = ModelConfig(bundle=args.model, labels=args.labels)
-    bundle, loaded = look_at(name_for(Path(args.model)), slot, store_for(args.model))
+    bundle, loaded = look_at(name_for(Path(args.model)), slot, store_for(args.model, args.state_dir))
     report = loaded.report
     try:
         spec, problem = resolve(bundle, report), None

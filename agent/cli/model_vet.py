@@ -16,7 +16,7 @@ def vet_model(args: argparse.Namespace) -> int:
                 slot_config(args),
                 lambda: interruption.asked,
                 lambda check, result: print(f"{check:9} {result}", flush=True),
-                store=store_for(args.model),
+                store=store_for(args.model, args.state_dir),
             )
         except VettingError as error:
             raise VettingError(f"not fit to serve ({error.code}): {error}", error.code) from None

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.bundles.load import in_store
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """labels, score, iou, max_detections, threads, runtime, delegate: over what the model's bundle says."""
+    """labels, score, iou, max_detections, threads, runtime, delegate: over what the model's bundle says; state_dir."""
+    add_state_option(parser)
     add_labels_option(parser)
     parser.add_argument("--score", type=_fraction, help="least score, over the bundle's")
     parser.add_argument("--iou", type=_fraction, help="overlap above which NMS removes the weaker box, over the bundle's")
@@ -31,6 +33,13 @@ def add_labels_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="FILE", help="the label list of a bare model file")
 
 
+def add_state_option(parser: argparse.ArgumentParser) -> None:
+    """state_dir."""
+    parser.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help="the agent's state_dir, which has the store, where its config gives one"
+    )
+
+
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     """threads, runtime, delegate."""
     parser.add_argument("--threads", type=up_to(64), metavar="N", help="of one inference")
@@ -38,13 +47,16 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delegate", action="append", default=[], metavar="NAME", help="best first; may be given several times")
 
 
-def store_for(model: str) -> "Store | None":
-    """The store of this device's daemon, to be looked into, where a MODEL is name@version; of a model file nothing."""
+def store_for(model: str, state: Path | None = None) -> "Store | None":
+    """The store of this device's daemon, to be looked into, where a MODEL is name@version; of a model file nothing.
+
+    state: the agent's state_dir, where its config gives one.
+    """
     if not in_store(model):
         return None
     from agent.bundles.store import Store  # noqa: PLC0415  a model file does without it
 
-    return Store(state_dir(), 0, read_only=True)
+    return Store(state or state_dir(), 0, read_only=True)
 
 
 def slot_config(args: argparse.Namespace) -> ModelConfig:

@@ -76,7 +76,7 @@ def started(args: argparse.Namespace, interruption: Interruption) -> Iterator[St
     config = slot_config(args)
     with ExitStack() as stack:
         spawner = stack.enter_context(closing(Spawner()))
-        bundles = open_variants(config.bundle, config.labels, store_for(config.bundle))
+        bundles = open_variants(config.bundle, config.labels, store_for(config.bundle, args.state_dir))
         worker = stack.enter_context(closing(make_worker(name_for(Path(args.model)), config, bundles, 1, spawner, restart=False)))
         worker.start()
         while (spec := worker.spec(LOOK_S)) is None:

@@ -29,7 +29,6 @@ LEVELS = {
 }
 # what onnxruntime writes in core/common/status.cc and core/framework/tensorprotoutils.cc
 PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
-WEIGHTS_MISSING = re.compile(r'External data path does not exist: "([^"]+)"')
 RECORD_ASSIGNMENT = ("session.record_ep_graph_assignment_info", "1")
 FATAL_ONLY = 4  # onnxruntime's log level: its warnings come back to us as what `get_providers` says
 
@@ -116,6 +115,4 @@ def _spec(path: str, tensor: Any) -> TensorSpec:
 def _line(error: Exception) -> str:
     """An error's text in one line, without onnxruntime's prefix."""
     text = " ".join(str(error).split())
-    if found := WEIGHTS_MISSING.search(text):
-        return f"the file with its weights is missing; copy it beside the model: {found[1]}"
     return PREFIX.sub("", text)

@@ -19,6 +19,7 @@ import pytest
 
 from agent.core.heads import HEADS
 from tests.agent_process import COMMAND, edge_agent, environment, start_agent
+from tests.disks import small_disk
 from tests.media import cut, numbered, plain, write_picture, write_video
 from tests.models import Found, write_onnx, write_tflite, yolo
 from tests.mosquitto import PROGRAM, Mosquitto, Subscriber, free_port
@@ -504,18 +505,13 @@ def test_nowhere_to_write(folder: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(folder: Path) -> Iterator[Path]:
+def disk(folder: Path) -> Iterator[Path]:
     """A disk of 64 KiB."""
-    disk = folder / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"no small disk can be mounted: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    with small_disk(folder / "disk", 64) as path:
+        yield path
 
 
-def test_a_full_disk(small_disk: Path, folder: Path) -> None:
+def test_a_full_disk(disk: Path, folder: Path) -> None:
     noise = np.random.default_rng(7).integers(0, 255, (480, 640, 3), np.uint8)
     write_picture(folder / "large.png", noise)
     write_video(folder / "large.avi", [noise] * 3)
@@ -528,7 +524,7 @@ def test_a_full_disk(small_disk: Path, folder: Path) -> None:
     }
     for command, line in commands.items():
         try_row(Row([command], 1, [line]), folder)
-        assert files_of(small_disk) == set()
+        assert files_of(disk) == set()
 
 
 def test_ctrl_c_keeps_what_was_predicted(folder: Path) -> None:

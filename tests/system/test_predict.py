@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from agent.bundles.store import Store
 from tests.agent_process import COMMAND, edge_agent
 from tests.conftest import ROOT
 from tests.media import plain, write_video
@@ -45,6 +46,23 @@ def test_a_line_a_frame(folder: Path) -> None:
     assert lines[0].startswith("a.png  ")
     assert lines[0].endswith("person 0.90 [16 8 48 40]")
     assert [line.split("  ")[0] for line in lines[1:]] == [f"clip.avi {i}" for i in range(4)]
+
+
+def test_a_name_and_a_version_in_the_store(folder: Path) -> None:
+    state = folder / "state"
+    stored = Store(state, 0).import_directory(folder, "factory")
+    (folder / "config.yaml").write_text("{model: classes@1.0.0, source: a.png, mqtt: localhost, state_dir: state}")
+    before = sorted(state.rglob("*"))
+    run = edge_agent("predict", "classes@1.0.0", "a.png", "--state-dir", "state", cwd=folder)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.endswith("car 0.80, person 0.20\n")
+    assert "classes 1.0.0" in edge_agent("check", "config.yaml", cwd=folder).stdout
+    shown = edge_agent("model", "show", "classes@1.0.0", "--state-dir", "state", "--json", cwd=folder)
+    assert json.loads(shown.stdout)["digest"] == stored.digest
+    assert sorted(state.rglob("*")) == before
+    run = edge_agent("predict", "classes@1.0.1", "a.png", "--state-dir", "state", cwd=folder)
+    assert run.returncode == 1
+    assert "classes@1.0.1: it is not in the store of this device; of classes it has 1.0.0; give a model file" in run.stderr
 
 
 def test_messages_as_json_lines(folder: Path) -> None:

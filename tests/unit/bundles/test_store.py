@@ -14,9 +14,8 @@ from agent.bundles.store import Blob, Origin, Store
 from agent.errors import BundleError, StorageError, UsageError
 from agent.runtimes import RuntimeOptions
 from agent.runtimes.onnx import OnnxRuntime
-from tests.bundle_folders import Publication, publish, write_bundle
+from tests.bundle_folders import Publication, publish, with_numbers, write_bundle
 from tests.disks import remount, small_disk
-from tests.unit.bundles.test_external_data import with_numbers
 
 
 @pytest.fixture

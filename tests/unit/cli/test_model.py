@@ -15,6 +15,7 @@ from agent.core.heads import HEADS
 from agent.errors import UsageError
 from agent.loading import load_class
 from agent.runtimes import RUNTIMES, ModelReport, RuntimeOptions
+from tests.bundle_folders import with_numbers
 from tests.models import Found, Input, Output, constant, ssd, write_onnx, write_tflite, yolo, yolox
 
 FOUND = [Found((8, 8, 24, 24), class_id=1)]
@@ -117,6 +118,17 @@ def test_what_init_writes_means_what_was_decided(capfd: pytest.CaptureFixture[st
     assert 'license: "AGPL-3.0 (https://x)"' in text
     assert main(["model", "init", "yolo.onnx", "--name", "people", "--version", "2.0.0", "--output", "a/b"]) == 0
     assert (open_bundle("a/b").name, open_bundle("a/b").version) == ("people", "2.0.0")
+
+
+def test_init_takes_the_numbers_that_lie_beside_a_model(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("a").mkdir()
+    path = with_numbers(Path("a/m.onnx"))
+    assert main(["model", "init", str(path), "--name", "people"]) == 0
+    assert capfd.readouterr().out.startswith("wrote people: bundle.yaml, m.onnx, m.onnx.data\n")
+    path.with_name("m.onnx.data").unlink()
+    assert main(["model", "show", "people"]) == 0
+    assert main(["model", "show", str(path)]) == 1
+    assert "m.onnx: the file with its weights is missing; copy it beside the model: m.onnx.data" in capfd.readouterr().err
 
 
 def test_without_labels_it_says_so(capfd: pytest.CaptureFixture[str]) -> None:
