@@ -24,7 +24,24 @@ def download(folder: Path, url: str, size: str, sha256: str) -> None:
         download.download(url, folder / "file", int(size), sha256, lambda _: None)
 
 
-PARTS: Mapping[str, Callable[..., None]] = {"session": session, "download": download}
+def store(folder: Path, url: str, length: str, digest: str) -> None:
+    """A bundle in the place of the one that a slot serves: fetched, checked, pointed at; then what is no longer needed goes."""
+    from agent.bundles.store import Store  # noqa: PLC0415  as above
+    from agent.update.journal import Active, Ref, SlotFiles  # noqa: PLC0415  as above
+
+    bundles = Store(folder, 0)
+    slot = SlotFiles(folder / "models" / "main")
+    if (active := slot.active()) and active.current:
+        bundles.open(active.current.digest)
+    for blob in bundles.add_manifest(bundles.fetch_bytes(f"{url}/manifest", int(length), digest), digest, "repository"):
+        bundles.fetch(blob, f"{url}/{blob.sha256}", lambda _: None)
+    bundles.verify(digest)
+    published = bundles.open(digest)[0]
+    slot.write(Active(factory="", current=Ref(name=published.name, version=published.version, digest=digest, origin="store")))
+    bundles.collect([digest])
+
+
+PARTS: Mapping[str, Callable[..., None]] = {"session": session, "download": download, "store": store}
 
 
 def main(part: str, folder: Path, *arguments: str) -> None:

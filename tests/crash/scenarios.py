@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from agent.bundles.store import Store
+from agent.update.journal import Active, Ref, SlotFiles
+from tests.bundle_folders import publish, write_bundle
 from tests.certificates import Authority
 from tests.crash.scenario import Scenario
+from tests.crash.state_folder import StateFolder
 from tests.https_server import Site, serving, trusting
 
 BODY = random.Random(4).randbytes(200_000)
@@ -56,7 +60,44 @@ def download() -> Iterator[Scenario]:
             )
 
 
-SCENARIOS: Mapping[str, Callable[[], AbstractContextManager[Scenario]]] = {"session": session, "download": download}
+@contextmanager
+def store() -> Iterator[Scenario]:
+    """A slot's pointer names a whole bundle, whatever happens while another one takes its place and the first is deleted."""
+    with tempfile.TemporaryDirectory(prefix="bundles-") as outside:
+        labels = {"1.0.0": "person\ncar\n", "1.1.0": "person\nbicycle\n"}
+        old, new = (publish(write_bundle(Path(outside) / version, version=version, labels=labels[version])) for version in labels)
+
+        def prepare(folder: Path) -> None:
+            bundles = Store(folder, 0)
+            bundles.import_directory(Path(outside) / "1.0.0", "repository")
+            current = Ref(name="people", version="1.0.0", digest=old.digest, origin="store")
+            SlotFiles(folder / "models" / "main").write(Active(factory="", current=current))
+
+        def left(folder: Path) -> None:
+            StateFolder(folder).sound("main", {old.digest, new.digest})
+
+        def done(folder: Path) -> None:
+            assert StateFolder(folder).serves("main") == new.digest, "the new bundle is not in use"
+            blobs = {path.name for path in (folder / "blobs" / "sha256").iterdir()}
+            assert blobs == set(new.blobs), "blobs were left behind"
+            assert not list((folder / "partial").iterdir()), "parts were left behind"
+
+        files = {"/manifest": new.manifest, **{f"/{sha256}": data for sha256, data in new.blobs.items()}}
+        with serving(Site(files=files), None) as address:
+            yield Scenario(
+                "store",
+                lambda folder: _part("store", folder, address, str(len(new.manifest)), new.digest),
+                prepare,
+                left,
+                done,
+            )
+
+
+SCENARIOS: Mapping[str, Callable[[], AbstractContextManager[Scenario]]] = {
+    "session": session,
+    "download": download,
+    "store": store,
+}
 
 
 def _part(name: str, folder: Path, *arguments: str) -> list[str | Path]:
