@@ -15,6 +15,7 @@ AgentError
     BundleError     a model, its manifest or its labels
     VettingError    a model that was tried beside the one that serves, or has just taken over
     DatasetError    pictures and their truth, by which a model is judged
+    PublishError    what a repository, or its keys, do not allow at the operator's desk
 
 Anything else that is raised is a defect: it stops the agent.
 
@@ -118,3 +119,7 @@ class VettingError(Reject):
 
 class DatasetError(Reject):
     """Pictures, or what is said to be true of them, are wrong, or another model's."""
+
+
+class PublishError(Reject):
+    """A repository of bundles, or the keys that are at hand, do not allow what is asked of them at the operator's desk."""

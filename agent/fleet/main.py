@@ -1,6 +1,37 @@
-"""The command line of edge-fleet."""
+"""edge-fleet: its verbs."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from agent.verbs import Program, run
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for edge-agent
+
+VERBS = {
+    "init": "make a repository and its keys",
+    "bundle": "check a bundle before it is published",
+    "publish": "put a bundle into the repository",
+    "withdraw": "stop installs of a version",
+    "rotate": "change the keys of a role",
+    "refresh": "sign anew what expires",
+    "verify": "check every signature and file of the repository",
+}
+EXAMPLES = """examples:
+  edge-fleet init models                        a folder for a web server, and models.keys beside it
+  edge-fleet publish people --repo models       devices can fetch it from now on
+  edge-fleet withdraw people@1.3.0 --reason "misses people at night" --repo models
+  edge-fleet verify --repo models
+
+REPO is --repo, or $EDGE_FLEET_REPO, or the folder that you are in.
+exit status: 0 fine, 1 failure, 2 wrong usage"""
+PROGRAM = Program("edge-fleet", "Models for a fleet: signed, published, rolled out.", "agent.fleet", VERBS, EXAMPLES)
 
 
-def main() -> int:
-    """Returns the exit status."""
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit status."""
+    return run(PROGRAM, sys.argv[1:] if arguments is None else arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
