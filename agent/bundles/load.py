@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,28 @@ def open_variants(model: str | Path, labels: str | Path | None = None) -> tuple[
     return _from_directory(path)
 
 
-def _from_directory(place: Path) -> tuple[Bundle, ...]:
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A bundle as people write it. data: what bundle.yaml says. files: all that belong to it, by the names that it has for them."""
+
+    manifest: Manifest
+    data: dict[str, Any]
+    files: dict[str, Path]
+
+
+def read_directory(place: Path) -> Directory:
+    """What lies beside a bundle.yaml. BundleError where a file is missing, or lies elsewhere."""
     manifest, data = read_manifest(place)
     least = manifest.requires.agent
     if least is not None and _numbers(__version__) < _numbers(least.removeprefix(">=")):
         raise BundleError(f"{place}: requires.agent: it needs an edge-agent {least}, this is {__version__}")
-    files = _with_metadata({name: _inside(place, name) for name in manifest.files()})
-    sha256 = _digest(data, files)
+    return Directory(manifest, data, _with_metadata({name: _inside(place, name) for name in manifest.files()}))
+
+
+def _from_directory(place: Path) -> tuple[Bundle, ...]:
+    directory = read_directory(place)
+    manifest, files = directory.manifest, directory.files
+    sha256 = digest(manifest_bytes(place, directory.data, files))
     for sample in [*manifest.golden, *(sample for variant in manifest.variants for sample in variant.golden or [])]:
         _check_json(place, files[sample.expect])
     if not manifest.variants:
@@ -108,7 +124,7 @@ def _bare(path: Path, labels_file: Path | None) -> Bundle:
         listed = f"labels/{labels_file.name}"
         manifest, files = msgspec.structs.replace(manifest, labels=listed), {**files, listed: labels_file}
     # not of the whole Manifest, which gets new fields: a file's digest stays what it is
-    sha256 = _digest({"name": manifest.name, "version": manifest.version, "model": path.name}, files)
+    sha256 = digest(manifest_bytes(path, {"name": manifest.name, "version": manifest.version, "model": path.name}, files))
     return _bundle(manifest, sha256, files, path)
 
 
@@ -134,11 +150,14 @@ def _bundle(manifest: Manifest, sha256: str, files: dict[str, Path], place: Path
     )
 
 
-def _digest(data: dict[str, Any], files: dict[str, Path]) -> str:
+def manifest_bytes(place: Path, data: dict[str, Any], files: Mapping[str, Path]) -> bytes:
+    """The canonical manifest of a bundle's directory. BundleError where there is none."""
     try:
-        return digest(canonical_manifest(data, files))
+        return canonical_manifest(data, files)
     except OSError as error:
         raise BundleError(f"{error.filename}: {error.strerror}") from None
+    except ValueError as error:
+        raise BundleError(f"{place}: JSON cannot hold what it says: {error}") from None
 
 
 def _with_metadata(files: dict[str, Path]) -> dict[str, Path]:
