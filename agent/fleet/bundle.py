@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"digest    {bundles[0].digest}")
     config = ModelConfig(bundle=str(args.bundle))
     planned = plan(config)
-    for variant, why in planned.model.unfit.items():
-        print(f"variant   {variant}: not for this computer: {why}")
+    for unfit, why in planned.model.unfit.items():
+        print(f"variant   {unfit}: not for this computer: {why}")
     failed = False
     for bundle, variant in zip(planned.bundles, planned.model.variants, strict=True):
         said = f"variant   {bundle.variant}: " if bundle.variant else "model     "

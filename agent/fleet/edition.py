@@ -7,13 +7,13 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, T, Targets, Timestamp
 
 from agent import durable
 from agent.errors import PublishError
 from agent.fleet.keys import HeldKey, Keyring
 from agent.fleet.layout import Layout
-from agent.fleet.repository import Current, SomeSigned
+from agent.fleet.repository import Current
 
 EXPIRY_DAYS = "x-expiry-days"  # in each role's signed part: how long its versions are good for
 SIGNED_AT = "x-signed-at"
@@ -62,7 +62,7 @@ class Edition:
         content.unrecognized_fields[SIGNED_AT] = max(stamp(self._now), signed_at or "")
         self._next(content, Timestamp.type)
 
-    def _next(self, content: Signed, role: str) -> MetaFile:
+    def _next(self, content: T, role: str) -> MetaFile:
         """Sign a role's next version; what refers to it needs the answer."""
         content.version = 1 + max(content.version, self._layout.newest(role))  # files that a killed writer left are not overwritten
         renew(content, self._now)
@@ -89,7 +89,7 @@ def renew(content: Signed, now: datetime) -> None:
     content.expires = now + timedelta(days=content.unrecognized_fields[EXPIRY_DAYS])
 
 
-def sign(content: SomeSigned, keys: Collection[HeldKey]) -> Metadata[SomeSigned]:
+def sign(content: T, keys: Collection[HeldKey]) -> Metadata[T]:
     """Metadata signed by each of the keys."""
     metadata = Metadata(content)
     for key in keys:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import MetaFile, Role, Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.metadata import MetaFile, Role, Root, Snapshot, T, Targets, Timestamp
 
 from agent import durable
 from agent.errors import UsageError
@@ -97,7 +97,7 @@ def _write(repo: Path, held: dict[str, list[HeldKey]], thresholds: dict[str, int
     durable.sync_folder(repo.parent)
 
 
-def _put(layout: Layout, content: Signed, held: dict[str, list[HeldKey]], days: dict[str, int], now: datetime) -> MetaFile:
+def _put(layout: Layout, content: T, held: dict[str, list[HeldKey]], days: dict[str, int], now: datetime) -> MetaFile:
     content.unrecognized_fields[EXPIRY_DAYS] = days[content.type]
     renew(content, now)
     data = sign(content, held[content.type]).to_bytes()

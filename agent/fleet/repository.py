@@ -6,17 +6,15 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Snapshot, T, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
 from agent.bundles.trust import Release
 from agent.errors import OutputError, PublishError
 from agent.fleet.layout import TIMESTAMP, Layout, target_path
-
-SomeSigned = TypeVar("SomeSigned", bound=Signed)
 
 
 class Current(NamedTuple):
@@ -93,10 +91,10 @@ class FleetRepository:
             root = newer
         return root
 
-    def _load(self, kind: type[SomeSigned], version: int) -> Metadata[SomeSigned]:
+    def _load(self, kind: type[T], version: int) -> Metadata[T]:
         path = self.layout.role(kind.type, version)
         try:
-            loaded = Metadata[SomeSigned].from_bytes(path.read_bytes())
+            loaded = Metadata[T].from_bytes(path.read_bytes())
         except OSError as error:
             raise PublishError(f"{path}: {error.strerror}; bring it back from a copy of the repository") from None
         except DeserializationError:
@@ -105,7 +103,7 @@ class FleetRepository:
             raise PublishError(f"{path}: it holds {loaded.signed.type} {loaded.signed.version}; bring it back from a copy")
         return loaded
 
-    def _prove(self, root: Root, metadata: Metadata[SomeSigned], unproven: Collection[str] = ()) -> None:
+    def _prove(self, root: Root, metadata: Metadata[T], unproven: Collection[str] = ()) -> None:
         role = metadata.signed.type
         if role in unproven:
             return
