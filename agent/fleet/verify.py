@@ -31,7 +31,6 @@ EXAMPLES = """examples:
   edge-fleet verify --repo models --root /etc/edge-agent/root.json    as a device with this updates.trust_root sees it
 
 needs no key; exit status: 0 all is well, 1 something is wrong"""
-SOON_DAYS = 2
 
 
 def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -50,19 +50,21 @@ class Desk:
         self.repo = folder / "models"
         self.keys = folder / "models.keys"
 
-    def try_(self, *words: str | Path, under: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "EDGE_FLEET_REPO": str(self.repo), **env}
+    def try_(
+        self, *words: str | Path, under: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "EDGE_FLEET_REPO": str(self.repo), **(env or {})}
         return subprocess.run(
             [*under, *COMMAND, *map(str, words)], capture_output=True, text=True, check=False, timeout=120, env=environment
         )
 
-    def say(self, *words: str | Path, **env: str) -> str:
-        done = self.try_(*words, **env)
+    def say(self, *words: str | Path, env: Mapping[str, str] | None = None) -> str:
+        done = self.try_(*words, env=env)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
-    def refused(self, *words: str | Path, status: int = 1, **env: str) -> str:
-        done = self.try_(*words, **env)
+    def refused(self, *words: str | Path, status: int = 1, env: Mapping[str, str] | None = None) -> str:
+        done = self.try_(*words, env=env)
         assert done.returncode == status
         assert len(done.stderr.splitlines()) == 1, done.stderr
         return done.stderr
@@ -218,20 +220,20 @@ def test_keys_that_others_can_read(desk: Desk) -> None:
 
 def test_keys_in_the_environment(desk: Desk) -> None:
     texts = {f"EDGE_FLEET_{role.upper()}_KEY": (desk.keys / f"{role}-1.pem").read_text() for role in ROLES}
-    desk.say("publish", desk.bundle(), "--keys", desk.folder / "none", **texts)
+    desk.say("publish", desk.bundle(), "--keys", desk.folder / "none", env=texts)
     texts["EDGE_FLEET_TARGETS_KEY"] = "secret"
-    said = desk.refused("publish", desk.bundle("2.0.0"), "--keys", desk.folder / "none", **texts)
+    said = desk.refused("publish", desk.bundle("2.0.0"), "--keys", desk.folder / "none", env=texts)
     assert "$EDGE_FLEET_TARGETS_KEY: expected a private key" in said
 
 
 def test_encrypted_keys(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     right, wrong = {"EDGE_FLEET_PASSPHRASE": "correct horse"}, {"EDGE_FLEET_PASSPHRASE": "wrong"}
-    desk.say("init", desk.repo, **right)
+    desk.say("init", desk.repo, env=right)
     assert "ENCRYPTED" in (desk.keys / "root-1.pem").read_text()
     assert "it is encrypted" in desk.refused("publish", desk.bundle())
-    assert "the passphrase is not" in desk.refused("publish", desk.bundle(), **wrong)
-    desk.say("publish", desk.bundle(), **right)
+    assert "the passphrase is not" in desk.refused("publish", desk.bundle(), env=wrong)
+    desk.say("publish", desk.bundle(), env=right)
 
 
 def test_keys_are_never_published(tmp_path: Path) -> None:
@@ -284,7 +286,7 @@ def test_two_hundred_bundles(desk: Desk) -> None:
         "    (folder / 'bundle.yaml').write_text(text.replace('1.0.0', f'1.{n}.0'))\n"
         "    assert main(['publish', str(folder), '--repo', sys.argv[2]]) == 0\n"
     )
-    words = [sys.executable, "-c", program, desk.bundle(), desk.repo]
+    words = [sys.executable, "-c", program, str(desk.bundle()), str(desk.repo)]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=environment, timeout=300)
     assert len(FleetRepository(desk.repo).releases()) == 200
     assert len([*(desk.repo / "blobs/sha256").iterdir()]) == 2
