@@ -17,6 +17,7 @@ AgentError
       DeviceUnfitError  a model that needs what this device, or its config, does not have
     VettingError    a model that was tried beside the one that serves, or has just taken over
     DatasetError    pictures and their truth, by which a model is judged
+    PublishError    what a repository, or its keys, do not allow at the operator's desk
 
 Anything else that is raised is a defect: it stops the agent.
 
@@ -128,3 +129,7 @@ class VettingError(Reject):
 
 class DatasetError(Reject):
     """Pictures, or what is said to be true of them, are wrong, or another model's."""
+
+
+class PublishError(Reject):
+    """A repository of bundles, or the keys that are at hand, do not allow what is asked of them at the operator's desk."""

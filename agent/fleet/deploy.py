@@ -122,7 +122,7 @@ def release_of(releases: Collection[Release], name: str, version: str) -> Bundle
 
 
 def _releases(args: argparse.Namespace) -> Sequence[Release]:
-    from agent.fleet.repository import FleetRepository  # type: ignore[import-not-found]  # noqa: PLC0415  --help does without TUF
+    from agent.fleet.repository import FleetRepository  # noqa: PLC0415  --help does without TUF
 
     folder = Path(args.repo or os.environ.get("EDGE_FLEET_REPO") or ".")
     releases: Sequence[Release] = FleetRepository(folder).releases()

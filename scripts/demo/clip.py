@@ -6,8 +6,8 @@ from contextlib import closing
 import numpy as np
 
 from agent.cli.album import Album
-from agent.cli.progress import Progress
 from agent.core.types import Detections, Frame
+from agent.progress import Progress
 from agent.publish.messages import DetectResult
 from agent.sources.belt import Belt
 

@@ -8,11 +8,11 @@ from msgspec.structs import replace
 from agent.cli.evaluation import Judge
 from agent.cli.interruption import Interruption
 from agent.cli.predictor import Predictor, started
-from agent.cli.progress import Progress
 from agent.core.spec import ModelSpec
 from agent.errors import UsageError
 from agent.pipeline.config import PipelineConfig
 from agent.pipeline.streams import open_stream
+from agent.progress import Progress
 from agent.sources.config import ImagesConfig
 
 PICTURES_A_STREAM = 200  # their paths travel to a camera worker in one packet

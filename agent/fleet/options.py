@@ -1,0 +1,54 @@
+"""Options that verbs share: which repository, and where its keys are."""
+
+import argparse
+import os
+from pathlib import Path
+
+from agent.errors import UsageError
+from agent.fleet.keys import PASSPHRASE, Keyring, read_secret
+from agent.fleet.repository import FleetRepository
+
+REPOSITORY = "EDGE_FLEET_REPO"
+
+
+def add_repository_option(parser: argparse.ArgumentParser) -> None:
+    """--repo."""
+    parser.add_argument(
+        "--repo", metavar="DIR", type=Path, help=f"the repository; ${REPOSITORY}, or the folder that you are in, if nothing is said"
+    )
+
+
+def add_key_options(parser: argparse.ArgumentParser) -> None:
+    """--keys and --passphrase-file."""
+    parser.add_argument(
+        "--keys",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        help="where private keys are, as ROLE-N.pem; may be given several times; REPO.keys beside REPO, if nothing is said; "
+        "$EDGE_FLEET_TARGETS_KEY and so on may hold them as well",
+    )
+    parser.add_argument(
+        "--passphrase-file", metavar="FILE", type=Path, help=f"of encrypted keys; or ${PASSPHRASE}; new keys are encrypted with it"
+    )
+
+
+def open_repository(args: argparse.Namespace) -> FleetRepository:
+    """That which --repo names. PublishError where it is none."""
+    return FleetRepository(args.repo or Path(os.environ.get(REPOSITORY) or "."))
+
+
+def keyring(args: argparse.Namespace, repository: Path) -> Keyring:
+    """The keys that are at hand. UsageError where they would lie in what is published."""
+    published = repository.resolve()
+    folders = args.keys or [published.with_name(f"{published.name}.keys")]
+    for folder in folders:
+        if folder.resolve().is_relative_to(published):
+            raise UsageError(f"--keys {folder}: it lies in {repository}, which is published; keep private keys elsewhere")
+    return Keyring(folders, _passphrase(args.passphrase_file), os.environ)
+
+
+def _passphrase(file: Path | None) -> bytes | None:
+    if file is not None:
+        return read_secret(file).rstrip(b"\r\n") or None
+    return os.environ.get(PASSPHRASE, "").encode() or None

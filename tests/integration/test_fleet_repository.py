@@ -1,0 +1,302 @@
+"""A repository as an operator keeps it with edge-fleet, seen by the TUF client of python-tuf over HTTP."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import Updater
+
+from agent.fleet.repository import FleetRepository
+from tests.models import Found, write_onnx, yolo
+
+COMMAND = [sys.executable, "-W", "error", "-m", "agent.fleet.main"]
+ROLES = ("targets", "snapshot", "timestamp")
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name in the base class
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    with _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+class Desk:
+    """A repository, its keys, and the command line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.repo = folder / "models"
+        self.keys = folder / "models.keys"
+
+    def try_(
+        self, *words: str | Path, under: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "EDGE_FLEET_REPO": str(self.repo), **(env or {})}
+        return subprocess.run(
+            [*under, *COMMAND, *map(str, words)], capture_output=True, text=True, check=False, timeout=120, env=environment
+        )
+
+    def say(self, *words: str | Path, env: Mapping[str, str] | None = None) -> str:
+        done = self.try_(*words, env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    def refused(self, *words: str | Path, status: int = 1, env: Mapping[str, str] | None = None) -> str:
+        done = self.try_(*words, env=env)
+        assert done.returncode == status
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        return done.stderr
+
+    def bundle(self, version: str = "1.0.0", score: float = 0.9) -> Path:
+        folder = self.folder / f"people-{version}-{score}"
+        folder.mkdir(exist_ok=True)
+        write_onnx(folder / "model.onnx", [yolo([Found((8, 8, 24, 24), score=score)], normalized=False)])
+        (folder / "labels.txt").write_text("person\ncar\n")
+        (folder / "bundle.yaml").write_text(
+            f'name: people\nversion: "{version}"\nmodel: model.onnx\nlabels: labels.txt\nhead: {{type: yolo, box: xywh_pixels}}\n'
+        )
+        return folder
+
+    def versions(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.repo / "metadata").iterdir()}
+
+
+class Device:
+    """A TUF client with the root of the day on which it was set up."""
+
+    def __init__(self, desk: Desk, name: str) -> None:
+        self.desk = desk
+        self.folder = desk.folder / name
+        self.folder.mkdir()
+        self.root = (desk.repo / "metadata/1.root.json").read_bytes()
+
+    def sees(self, version: str = "1.0.0") -> TargetFile | None:
+        """Its entry, when the manifest and every file that it lists have been fetched and proven."""
+        with served(self.desk.repo) as url:
+            updater = Updater(str(self.folder), f"{url}/metadata", str(self.folder), f"{url}/targets", bootstrap=self.root)
+            updater.refresh()
+            target = updater.get_targetinfo(f"people/{version}/manifest.json")
+            if target is not None:
+                manifest = json.loads(Path(updater.download_target(target)).read_bytes())
+                for entry in manifest["files"].values():
+                    blob = TargetFile(entry["length"], {"sha256": entry["sha256"]}, entry["sha256"])
+                    updater.config.prefix_targets_with_hash = False
+                    updater.download_target(blob, str(self.folder / "blob"), f"{url}/blobs/sha256")
+            return target
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    desk = Desk(tmp_path)
+    desk.say("init", desk.repo)
+    return desk
+
+
+def test_devices_see_what_is_published(desk: Desk) -> None:
+    device = Device(desk, "gate")
+    assert device.sees() is None
+    assert "published people@1.0.0" in desk.say("publish", desk.bundle())
+    target = device.sees()
+    assert target is not None
+    (release,) = FleetRepository(desk.repo).releases()
+    assert (release.name, release.version, release.digest) == ("people", "1.0.0", target.hashes["sha256"])
+    assert (release.length, release.withdrawn) == (target.length, None)
+    signed = json.loads((desk.repo / "metadata/timestamp.json").read_bytes())["signed"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", signed["x-signed-at"])
+    assert "all is well" in desk.say("verify")
+
+
+def test_a_version_never_changes(desk: Desk) -> None:
+    desk.say("publish", desk.bundle())
+    before = desk.versions()
+    assert "nothing changed" in desk.say("publish", desk.bundle())
+    assert "published with other bytes" in desk.refused("publish", desk.bundle(score=0.8))
+    assert desk.versions() == before
+
+
+def test_the_same_bytes_again_bring_back_a_lost_file(desk: Desk) -> None:
+    desk.say("publish", desk.bundle())
+    lost = next((desk.repo / "blobs/sha256").iterdir())
+    lost.unlink()
+    assert desk.try_("verify").returncode == 1
+    desk.say("publish", desk.bundle())
+    desk.say("verify")
+
+
+def test_withdrawal(desk: Desk) -> None:
+    device = Device(desk, "gate")
+    desk.say("publish", desk.bundle())
+    desk.say("withdraw", "people@1.0.0", "--reason", "blind at night")
+    target = device.sees()
+    assert target is not None
+    assert target.custom == {"withdrawn": "blind at night"}
+    assert "withdrawn: blind at night" in desk.say("verify")
+    assert "--undo" in desk.say("publish", desk.bundle())
+    desk.say("withdraw", "people@1.0.0", "--undo")
+    target = device.sees()
+    assert target is not None
+    assert target.custom is None
+    assert "did you mean people@1.0.0?" in desk.refused("withdraw", "people@1.0.1", "--reason", "x")
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_old_root_follows_a_new_key(desk: Desk, role: str, lost: bool) -> None:
+    old, visited = Device(desk, "old"), Device(desk, "visited")
+    desk.say("publish", desk.bundle())
+    assert visited.sees()
+    if lost:
+        (desk.keys / f"{role}-1.pem").unlink()
+        assert f"{role}: 0 of its keys" in desk.refused("publish", desk.bundle("1.1.0"))
+    desk.say("rotate", role)
+    if not lost:
+        (desk.keys / f"{role}-1.pem").unlink()
+    desk.say("publish", desk.bundle("1.1.0"))
+    assert old.sees("1.1.0")
+    assert visited.sees("1.1.0")
+
+
+def test_a_lost_root_key(desk: Desk) -> None:
+    old = Device(desk, "old")
+    ids = re.findall(r"\b[0-9a-f]{12}\b", desk.say("verify").splitlines()[0])
+    assert len(ids) == 3
+    lost = desk.try_("rotate", "root", "--replace", "none").stderr
+    assert "not the id of one key of root" in lost
+    (desk.keys / "root-1.pem").unlink()
+    desk.say("rotate", "root", "--replace", ids[0])
+    (desk.keys / "root-2.pem").unlink()
+    desk.say("rotate", "root", "--replace", ids[1])
+    desk.say("rotate", "root", "--add", "2", "--threshold", "3")
+    desk.say("publish", desk.bundle())
+    assert old.sees()
+    for path in [*desk.keys.glob("root-*.pem")][:3]:
+        path.unlink()
+    assert "root: 2 of its keys" in desk.refused("rotate", "timestamp")
+
+
+def test_expiry_is_renewed_by_two_keys(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.say("init", desk.repo, "--timestamp-days", "2", "--snapshot-days", "10")
+    for role in ("root", "targets"):
+        for path in desk.keys.glob(f"{role}-*.pem"):
+            path.rename(tmp_path / path.name)
+    assert "nothing changed" in desk.say("refresh", "--if-expires-within", "1")
+    said = desk.say("refresh", "--if-expires-within", "3")
+    assert "timestamp version 2" in said
+    assert "snapshot" not in said
+    assert "snapshot  version 2" in desk.say("refresh")
+    assert "root: 0 of its keys" in desk.refused("refresh", "--role", "root")
+    assert "root      version 2" in desk.say("refresh", "--role", "root", "--keys", tmp_path, "--keys", desk.keys)
+    desk.say("verify")
+
+
+def test_keys_that_others_can_read(desk: Desk) -> None:
+    path = desk.keys / "targets-1.pem"
+    path.chmod(0o640)
+    assert f"chmod 600 {path}" in desk.refused("publish", desk.bundle())
+
+
+def test_keys_in_the_environment(desk: Desk) -> None:
+    texts = {f"EDGE_FLEET_{role.upper()}_KEY": (desk.keys / f"{role}-1.pem").read_text() for role in ROLES}
+    desk.say("publish", desk.bundle(), "--keys", desk.folder / "none", env=texts)
+    texts["EDGE_FLEET_TARGETS_KEY"] = "secret"
+    said = desk.refused("publish", desk.bundle("2.0.0"), "--keys", desk.folder / "none", env=texts)
+    assert "$EDGE_FLEET_TARGETS_KEY: expected a private key" in said
+
+
+def test_encrypted_keys(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    right, wrong = {"EDGE_FLEET_PASSPHRASE": "correct horse"}, {"EDGE_FLEET_PASSPHRASE": "wrong"}
+    desk.say("init", desk.repo, env=right)
+    assert "ENCRYPTED" in (desk.keys / "root-1.pem").read_text()
+    assert "it is encrypted" in desk.refused("publish", desk.bundle())
+    assert "the passphrase is not" in desk.refused("publish", desk.bundle(), env=wrong)
+    desk.say("publish", desk.bundle(), env=right)
+
+
+def test_keys_are_never_published(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    assert "which is published" in desk.refused("init", desk.repo, "--keys", desk.repo / "keys", status=2)
+    assert not desk.repo.exists()
+    desk.say("init", desk.repo)
+    (tmp_path / "link").symlink_to(desk.repo)
+    assert "which is published" in desk.refused("publish", desk.bundle(), "--keys", tmp_path / "link/keys", status=2)
+    assert {path.stat().st_mode & 0o777 for path in desk.keys.iterdir()} == {0o600}
+
+
+def test_two_operators_at_once(desk: Desk) -> None:
+    bundles = [desk.bundle(f"1.{n}.0") for n in range(4)]
+    environment = {**os.environ, "EDGE_FLEET_REPO": str(desk.repo)}
+    started = [subprocess.Popen([*COMMAND, "publish", bundle], env=environment, stdout=subprocess.PIPE) for bundle in bundles]
+    assert [process.communicate(timeout=120) and process.returncode for process in started] == [0] * 4
+    assert len(FleetRepository(desk.repo).releases()) == 4
+    desk.say("verify")
+
+
+def test_a_kill_at_any_write_leaves_a_whole_repository(desk: Desk) -> None:
+    traced = ("strace", "-f", "-qq", "-o", str(desk.folder / "trace"), "-e", "trace=rename,fsync")
+    if desk.try_("--version", under=traced).returncode:
+        pytest.skip("nothing can be traced here")
+    device = Device(desk, "gate")
+    desk.say("publish", desk.bundle())
+    assert desk.try_("publish", desk.bundle("1.1.0", 0.8), under=traced).returncode == 0
+    lines = (desk.folder / "trace").read_text().splitlines()
+    points = [(call, n) for call in ("rename", "fsync") for n in range(1, 1 + sum(f" {call}(" in line for line in lines))]
+    assert len(points) >= 15
+    for i, (call, n) in enumerate(points):
+        bundle = desk.bundle(f"2.{i}.0", 0.5 + i / 100)
+        killed = desk.try_("publish", bundle, under=(*traced, "-e", f"inject={call}:signal=SIGKILL:when={n}"))
+        assert killed.returncode != 0, (call, n)
+        assert device.sees("1.1.0"), (call, n)
+        device.sees(f"2.{i}.0")  # it is there whole, or not at all
+        desk.say("publish", bundle)
+        assert device.sees(f"2.{i}.0"), (call, n)
+    desk.say("verify")
+
+
+def test_two_hundred_bundles(desk: Desk) -> None:
+    environment = dict(os.environ)
+    program = (
+        "import sys; from agent.fleet.main import main\n"
+        "from pathlib import Path\n"
+        "folder = Path(sys.argv[1]); text = (folder / 'bundle.yaml').read_text()\n"
+        "for n in range(200):\n"
+        "    (folder / 'bundle.yaml').write_text(text.replace('1.0.0', f'1.{n}.0'))\n"
+        "    assert main(['publish', str(folder), '--repo', sys.argv[2]]) == 0\n"
+    )
+    words = [sys.executable, "-c", program, str(desk.bundle()), str(desk.repo)]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=environment, timeout=300)
+    assert len(FleetRepository(desk.repo).releases()) == 200
+    assert len([*(desk.repo / "blobs/sha256").iterdir()]) == 2
+    assert Device(desk, "gate").sees("1.199.0")
+
+
+def test_bundle_check(desk: Desk) -> None:
+    said = desk.say("bundle", "check", desk.bundle())
+    assert "detect by yolo, 64x64, 2 labels" in said
+    assert "lacking   golden" in said
+    broken = desk.bundle("9.0.0")
+    (broken / "labels.txt").write_text("person\n")
+    assert "labels" in desk.refused("bundle", "check", broken)
