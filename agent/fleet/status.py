@@ -160,8 +160,7 @@ def _print(found: Sequence[Row], *, table: bool) -> None:
         for line in lines:
             print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
     print(summary(found))
-    for line in deployments(found):
-        print(line)
+    print("".join(f"{line}\n" for line in deployments(found)), end="")
 
 
 def _cells(row: Row) -> tuple[str, str, str, str, str]:
