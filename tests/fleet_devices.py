@@ -153,7 +153,7 @@ class FakeDevices:
         self._report(name, "accepted", **about)
         self._report(name, "downloading", progress_pct=45.0)
         if ending.code is not None:
-            failure = UpdateFailure(code=ending.code, phase=ending.phase, detail="of this test", retryable=False)
+            failure = UpdateFailure(code=ending.code, phase=ending.phase, detail="bus.jpg", retryable=False)
             self._report(name, ending.state, error=failure, progress_pct=None, target=None)
         elif ending.state == "committed":
             current = CurrentBundle(name=target.name, version=target.version, digest=target.digest)

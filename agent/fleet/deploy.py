@@ -6,10 +6,11 @@ import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from agent.bundles.trust import Release
 from agent.checked import NAME, suggest
 from agent.errors import BundleError, UsageError
 from agent.fleet.broker import Desk, access_of, add_broker_options
@@ -31,19 +32,6 @@ Each device gets a wish of its own, which the broker keeps for those that are aw
 REPO is --repo, or $EDGE_FLEET_REPO, or the folder that you are in.
 
 exit status: 0 the wishes stand, 1 not all of them do, or the bundle is withdrawn or not published, 2 wrong usage"""
-
-
-class Release(Protocol):
-    """A published bundle, as `agent.bundles.trust.Release` has it. withdrawn: why, None where it is not."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def withdrawn(self) -> str | None: ...
 
 
 class Target(NamedTuple):

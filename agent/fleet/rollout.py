@@ -100,9 +100,13 @@ def summary(found: Sequence[Row]) -> str:
     """All rows in one line."""
     online = {row.device: row.online for row in found}
     devices = f"{len(online)} device{'' if len(online) == 1 else 's'}, {sum(map(bool, online.values()))} online"
-    counts = Counter(row.outcome for row in found)
-    told = ", ".join(f"{counts[outcome]} {text}" for outcome, text in OUTCOMES.items() if counts[outcome])
-    return f"{devices}: {told or 'nothing of models'}"
+    return f"{devices}: {_counted(found) or 'nothing of models'}"
+
+
+def deployments(found: Sequence[Row]) -> list[str]:
+    """A line for each deployment of the rows."""
+    names = sorted({row.deployment for row in found if row.deployment is not None})
+    return [f"deployment {shown(name)}: {_counted([row for row in found if row.deployment == name])}" for name in names]
 
 
 def missing(before: Collection[Row], now: Collection[Row], devices: Mapping[str, Device]) -> list[Row]:
@@ -120,6 +124,11 @@ def missing(before: Collection[Row], now: Collection[Row], devices: Mapping[str,
         else:
             found.append(replace(row, online=device.online))
     return found
+
+
+def _counted(found: Sequence[Row]) -> str:
+    counts = Counter(row.outcome for row in found)
+    return ", ".join(f"{counts[outcome]} {text}" for outcome, text in OUTCOMES.items() if counts[outcome])
 
 
 def _rows(device: Device, deployment: str | None) -> Iterator[Row]:

@@ -13,7 +13,7 @@ from agent.backoff import Backoff
 from agent.errors import BrokerError, UsageError
 from agent.fleet.broker import Access, Desk, access_of, add_broker_options
 from agent.fleet.devices import collect
-from agent.fleet.rollout import Row, missing, rows, summary
+from agent.fleet.rollout import Row, deployments, missing, rows, summary
 from agent.fleet.values import add_device_options, seconds, shown
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def _print(found: Sequence[Row], *, table: bool) -> None:
         for line in lines:
             print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
     print(summary(found))
+    print("".join(f"{line}\n" for line in deployments(found)), end="")
 
 
 def _cells(row: Row) -> tuple[str, str, str, str, str]:

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from agent.fleet.rollout import Outcome, Row, summary
+from agent.fleet.rollout import Outcome, Row, deployments, summary
 from agent.fleet.values import shown
 
 COLOURS: dict[Outcome, str] = {"failed": "red", "going": "yellow", "committed": "green", "none": ""}
@@ -46,6 +46,7 @@ def _render(found: Sequence[Row], trouble: str) -> Group:
         cells = (Text(shown(row.device)), online, Text(shown(row.slot)), Text(row.has))
         table.add_row(*cells, Text(row.state, style=COLOURS[row.outcome]), Text("; ".join(row.notes)))
     lines = [Text(summary(found), style="bold")]
+    lines += map(Text, deployments(found))
     if trouble:
         lines.append(Text(f"{trouble} (trying again)", style="red"))
     return Group(*lines, table)
