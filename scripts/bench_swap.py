@@ -12,13 +12,15 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 
 from agent.bundles.load import open_variants
 from agent.cli.benchmark.noise import Noise, processor
+from agent.core.source import Picture
 from agent.core.types import Frame
 from agent.pipeline.config import ModelConfig, PipelineConfig, PublishConfig
 from agent.pipeline.mailbox import Mailbox
@@ -34,8 +37,10 @@ from agent.pipeline.models import make_worker
 from agent.pipeline.pipeline import Pipeline
 from agent.pipeline.results import Origin
 from agent.pipeline.source import SourceLoop
-from agent.pipeline.streams import open_stream
+from agent.pipeline.streams import ThreadStream
+from agent.sources.belt import Belt
 from agent.sources.config import SyntheticConfig
+from agent.sources.pace import Pace
 from agent.worker.model import ModelWorker
 from agent.worker.slot import ModelSlot
 from agent.worker.spawner import Spawner
@@ -44,11 +49,13 @@ from tests.processes import Usage, usage
 
 BUNDLES = (Path("models/parts-1.0.0"), Path("models/parts-1.1.0"))
 IN_FLIGHT = 2
+PICTURES = 32  # of the belt, which are shown again and again
 MOST_FRAMES = 1 << 18  # room for their records, taken before memory is measured
 DEADLINE_S = 60.0
 LOOK_S = 0.002
 VETTED_FRAMES = 20  # that a candidate answers before it is committed
 SETTLED = 10  # swaps after which memory is judged
+LEAST_FOR_A_SLOPE = 4
 MOST_LOAD = 0.5
 
 
@@ -125,6 +132,42 @@ class Book(Mailbox):
         return found
 
 
+class Reel:
+    """A `Source`: the belt's pictures, drawn beforehand, since drawing makes the heap grow for minutes, swaps or not."""
+
+    Config: ClassVar[type[SyntheticConfig]] = SyntheticConfig
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        self._config = config
+        self._pace = Pace(config.fps)
+        self._next = 0
+        self._closed = threading.Event()
+        width, height = config.size
+        self._pictures = np.empty((PICTURES, height, width, 3), np.uint8)
+        belt = Belt(config.size, config.fps, config.seed, config.parts)
+        for i, picture in enumerate(self._pictures):
+            belt.draw(i, picture)
+
+    def open(self) -> None:
+        """See `Source`."""
+
+    def grab(self) -> Picture | None:
+        """See `Source`."""
+        skipped = self._pace.skip(self._next, time.monotonic())
+        self._next += skipped + 1
+        if self._closed.wait(self._pace.wait(self._next - 1, time.monotonic())):
+            return None
+        return Picture("bgr24", *self._config.size, skipped=skipped, fps=self._config.fps)
+
+    def retrieve(self, out: NDArray[np.uint8]) -> None:
+        """See `Source`."""
+        out[:] = self._pictures[self._next % PICTURES]
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._closed.set()
+
+
 class Window(NamedTuple):
     """A stretch of time. drops: of the mailbox. gaps_ms: between answers."""
 
@@ -141,7 +184,7 @@ class Bench:
         self.book = Book()
         self.slot = ModelSlot("bench")
         source = SyntheticConfig(fps=fps)
-        stream = partial(open_stream, self.spawner, "belt", source, IN_FLIGHT + 2)
+        stream = partial(ThreadStream, "belt", Reel(source), IN_FLIGHT + 3)  # one in the mailbox, one read, one on its way
         self.source = SourceLoop("belt", source, stream, [self.book], lambda *_: None)
         config = PipelineConfig(source="belt", model="bench", publish=PublishConfig(empty=True))
         self.pipeline = Pipeline(
@@ -223,9 +266,7 @@ class Bench:
     def switched(self) -> Switch:
         """The figures of the last switch, once they are known."""
         self.wait(lambda: self.slot.last_switch() is not None)
-        switch = self.slot.last_switch()
-        assert switch is not None
-        return switch
+        return self.slot.last_switch() or Switch(0.0, 0)
 
     def window(self, begin: tuple[float, int, int]) -> Window:
         """Since `mark`."""
@@ -242,7 +283,7 @@ class Bench:
         answers = self.book.answers
         self.wait(lambda: self.book.answers >= answers + frames)
 
-    def wait(self, condition: Any) -> None:
+    def wait(self, condition: Callable[[], bool]) -> None:
         """Until that holds."""
         end = time.monotonic() + DEADLINE_S
         while not condition():
@@ -269,15 +310,84 @@ def slope(dirty_kb: Sequence[int]) -> Slope:
     return Slope(float(found[0]), float(np.sqrt(variance)))
 
 
-def row(name: str, gaps_ms: Sequence[float] | NDArray[np.floating[Any]]) -> str:
+def gaps(name: str, gaps_ms: Sequence[float] | NDArray[np.floating[Any]]) -> str:
     """Percentiles, for people."""
     p50, p99 = np.percentile(gaps_ms, (50, 99))
-    return f"{name:44} {p50:8.1f} {p99:8.1f} {max(gaps_ms):8.1f}   of {len(gaps_ms)}"
+    return f"{name:32} {p50:8.1f} {p99:8.1f} {max(gaps_ms):8.1f}   of {len(gaps_ms)}"
 
 
-def used(name: str, at: Usage) -> str:
+@dataclass
+class Figures:
+    """What was measured. swapping: from vetting to commit; quiet: as long, without a swap, by turns. dirty_kb: after each swap."""
+
+    swapping: list[Window] = field(default_factory=list)
+    quiet: list[Window] = field(default_factory=list)
+    switches: list[Switch] = field(default_factory=list)
+    dirty_kb: list[int] = field(default_factory=list)
+    warm: list[Switch] = field(default_factory=list)
+    cold: list[Switch] = field(default_factory=list)
+    used: dict[str, Usage] = field(default_factory=dict)
+    load: float = 0.0
+    returned: int = 0
+
+    def lost(self) -> int:
+        """Frames in swaps and warm rollbacks."""
+        return sum(switch.frames_lost for switch in self.switches + self.warm)
+
+
+def measure(bench: Bench, swaps: int, rollbacks: int, cold: int) -> Figures:
+    """All of it, on a bench that runs."""
+    figures, book = Figures(), bench.book
+    started, answers = time.monotonic(), book.answers
+    figures.used["before"] = usage(os.getpid())
+    for i in range(swaps):
+        begin = bench.mark()
+        figures.switches.append(bench.swap())
+        figures.swapping.append(bench.window(begin))
+        begin = bench.mark()
+        time.sleep(figures.swapping[-1].seconds)
+        figures.quiet.append(bench.window(begin))
+        figures.dirty_kb.append(usage(os.getpid()).dirty_kb)
+        progress("swap", i, swaps)
+    figures.load = book.busy_ms[answers : book.answers].sum() / 1000 / (time.monotonic() - started)
+    figures.used["after the swaps"] = usage(os.getpid())
+    for i in range(rollbacks):
+        figures.warm.append(bench.roll_back())
+        progress("warm rollback", i, rollbacks)
+    figures.returned = book.returns
+    figures.used["after the warm rollbacks"] = usage(os.getpid())
+    for i in range(cold):
+        figures.cold.append(bench.roll_back_cold())
+        progress("cold rollback", i, cold)
+    return figures
+
+
+def table(figures: Figures, book: Book) -> Iterator[str]:
     """For people."""
-    return f"{name:44} {at.descriptors:8} {at.threads:8} {at.processes:8} {at.dirty_kb:10}"
+    yield f"worker busy {figures.load:.0%} of the time"
+    yield f"{book.takes - book.returns} frames handed to a model, {book.answers} with a result, {book.unanswered()} without"
+    yield (
+        f"lost in {len(figures.switches)} swaps and {len(figures.warm)} warm rollbacks: {figures.lost()}, given to the standby: "
+        f"{figures.returned}; lost in {len(figures.cold)} cold rollbacks: {sum(switch.frames_lost for switch in figures.cold)}"
+    )
+    yield f"{'ms between two answers':32} {'p50':>8} {'p99':>8} {'max':>8}"
+    yield gaps("without a swap", np.concatenate([window.gaps_ms for window in figures.quiet]))
+    yield gaps("from vetting to commit", np.concatenate([window.gaps_ms for window in figures.swapping]))
+    yield gaps("across the switch", [switch.gap_ms for switch in figures.switches])
+    for name, switches in (("warm", figures.warm), ("cold", figures.cold)):
+        if switches:
+            yield gaps(f"across a {name} rollback", [switch.gap_ms for switch in switches])
+    yield f"{'mailbox drops':32} {'median':>8} {'sum':>8}"
+    for name, windows in (("without a swap", figures.quiet), ("from vetting to commit", figures.swapping)):
+        drops = [window.drops for window in windows]
+        seconds = median(window.seconds for window in windows)
+        yield f"{name:32} {median(drops):8g} {sum(drops):8}   in {len(drops)} windows of {seconds:.1f} s"
+    yield f"{'':32} {'fds':>8} {'threads':>8} {'proc.':>8} {'dirty kB':>10}"
+    for name, at in figures.used.items():
+        yield f"{name:32} {at.descriptors:8} {at.threads:8} {at.processes:8} {at.dirty_kb:10}"
+    if len(figures.dirty_kb) > SETTLED + LEAST_FOR_A_SLOPE:
+        found = slope(figures.dirty_kb[SETTLED:])
+        yield f"Private_Dirty, swaps {SETTLED} to {len(figures.dirty_kb)}: {found.kb:.1f} ± {found.error_kb:.1f} kB a swap"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -289,69 +399,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     noise = Noise()
     bench = Bench(args.fps)
-    swapping, quiet, switches, dirty_kb = [], [], [], []
     with closing(bench):
         bench.start()
-        started, answers = time.monotonic(), bench.book.answers
-        before = usage(os.getpid())
-        for i in range(args.swaps):
-            begin = bench.mark()
-            switches.append(bench.swap())
-            swapping.append(bench.window(begin))
-            begin = bench.mark()
-            time.sleep(swapping[-1].seconds)
-            quiet.append(bench.window(begin))
-            dirty_kb.append(usage(os.getpid()).dirty_kb)
-            progress("swap", i, args.swaps)
-        load = bench.book.busy_ms[answers : bench.book.answers].sum() / 1000 / (time.monotonic() - started)
-        after = usage(os.getpid())
-        warm = [step(bench.roll_back, "warm rollback", i, args.rollbacks) for i in range(args.rollbacks)]
-        warm_returns = bench.book.returns
-        after_warm = usage(os.getpid())
-        cold = [step(bench.roll_back_cold, "cold rollback", i, args.cold) for i in range(args.cold)]
-    book = bench.book
-    lost, cold_lost = (sum(switch.frames_lost for switch in some) for some in (switches + warm, cold))
-    faults = book.faults(bench.pipeline.counters.report().failed)
-    if lost:
-        faults.append(f"{lost} frames lost")
-    print(processor(), f"{args.fps:g} frames a second, worker busy {load:.0%} of the time", sep="\n")
-    print(f"{book.takes - book.returns} frames handed to a model, {book.answers} with a result, {book.unanswered()} without")
-    print(f"lost in {len(switches)} swaps and {len(warm)} warm rollbacks: {lost}, given to the standby: {warm_returns};", end=" ")
-    print(f"lost in {len(cold)} cold rollbacks: {cold_lost}")
-    print(f"{'ms between two answers':44} {'p50':>8} {'p99':>8} {'max':>8}")
-    print(row("without a swap", np.concatenate([one.gaps_ms for one in quiet])))
-    print(row("from vetting to commit", np.concatenate([one.gaps_ms for one in swapping])))
-    print(row("across the switch", [switch.gap_ms for switch in switches]))
-    for name, some in (("warm", warm), ("cold", cold)):
-        if some:
-            print(row(f"across a {name} rollback", [switch.gap_ms for switch in some]))
-    seconds = median(one.seconds for one in swapping)
-    print(
-        f"mailbox drops, median of windows of {seconds:.1f} s: {median(one.drops for one in swapping):g} from vetting to commit,",
-        end=" ",
-    )
-    print(
-        f"{median(one.drops for one in quiet):g} without; in all {sum(w.drops for w in swapping)} and {sum(w.drops for w in quiet)}"
-    )
-    print(f"{'':44} {'descr.':>8} {'threads':>8} {'proc.':>8} {'dirty kB':>10}")
-    print(used("before", before), used("after the swaps", after), used("after the warm rollbacks", after_warm), sep="\n")
-    if len(dirty_kb) > SETTLED + 4:
-        found = slope(dirty_kb[SETTLED:])
-        print(f"Private_Dirty, swaps {SETTLED} to {len(dirty_kb)}: {found.kb:.1f} +- {found.error_kb:.1f} kB a swap")
+        figures = measure(bench, max(1, args.swaps), args.rollbacks, args.cold)
+    print(f"{processor()}, {args.fps:g} frames a second", *table(figures, bench.book), sep="\n")
     for problem in noise.problems():
         print(f"not to be trusted: {problem}", file=sys.stderr)
-    if load > MOST_LOAD:
-        faults.append(f"the worker was busy {load:.0%} of the time: fewer --fps")
+    faults = bench.book.faults(bench.pipeline.counters.report().failed)
+    if figures.lost():
+        faults.append(f"{figures.lost()} frames lost")
+    if figures.load > MOST_LOAD:
+        faults.append(f"the worker was busy {figures.load:.0%} of the time: give fewer --fps")
     for fault in faults:
         print(f"bench_swap: {fault}", file=sys.stderr)
     return 1 if faults else 0
-
-
-def step(do: Any, name: str, i: int, count: int) -> Switch:
-    """Do it, and say so."""
-    switch: Switch = do()
-    progress(name, i, count)
-    return switch
 
 
 def progress(name: str, i: int, count: int) -> None:
