@@ -66,7 +66,9 @@ def receive(
                     guard.received += len(data)
                     if at + len(data) > length:
                         raise BundleError(f"{url}: it has more than {length} bytes: not the file that was expected")
+                    guard.reading = False
                     yield Piece(at, data, etag)
+                    guard.reading = True
                     at += len(data)
         except HTTPError as error:
             error.close()
@@ -79,10 +81,8 @@ def receive(
             raise DownloadError(f"{url}: nothing came for {limits.timeout_s:g} s; {_rest(at, length)}") from None
         except (http.client.HTTPException, OSError, ValueError) as error:
             raise guard.error or DownloadError(f"{url}: {_reason(error)}; {_rest(at, length)}") from None
-        if guard.error is not None:
-            raise guard.error
         if at < length:
-            raise DownloadError(f"{url}: the connection ended too early; {_rest(at, length)}")
+            raise guard.error or DownloadError(f"{url}: the connection ended too early; {_rest(at, length)}")
 
 
 class _Guard:
@@ -90,6 +90,7 @@ class _Guard:
 
     def __init__(self, url: str, limits: FetchLimits, cancelled: Cancelled) -> None:
         self.received = 0
+        self.reading = True  # and not writing to a disk that may be slow
         self.error: DownloadError | None = None
         self._url = url
         self._limits = limits
@@ -127,6 +128,8 @@ class _Guard:
             now = time.monotonic()
             if now - began > limits.total_s:
                 self._too_slow(f"not all of it came in {limits.total_s:g} s")
+            elif not self.reading:
+                marked, before = now, self.received
             elif now - marked >= limits.window_s:
                 if self.received - before < limits.min_bytes_per_s * limits.window_s:
                     self._too_slow(f"{self.received - before} bytes in {limits.window_s:g} s are too slow")
