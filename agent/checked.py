@@ -22,16 +22,17 @@ T = TypeVar("T")
 Sized = mi.ListType | mi.VarTupleType | mi.DictType | mi.StrType
 Refused = Mapping[tuple[Any, str], str]  # (class, key) to what to say of it
 
+END = r"$(?!\n)"  # of a text: Python's $ alone also matches before a line's end
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 Name = Annotated[
     str,
-    Meta(pattern=f"^{NAME.pattern}$", description="a name of a-z, 0-9, _ and -, beginning with a letter or digit, 63 at most"),
+    Meta(pattern=f"^{NAME.pattern}{END}", description="a name of a-z, 0-9, _ and -, beginning with a letter or digit, 63 at most"),
 ]
 Version = Annotated[
     str,
     Meta(
         # semver.org, without build metadata
-        pattern=r"^(0|[1-9]\d{0,8})(\.(0|[1-9]\d{0,8})){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$",
+        pattern=r"^(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?" + END,
         description='a semantic version in quotes, such as "1.0.0"',
     ),
 ]

@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
+from agent.checked import END
 from agent.core.masks import run_lengths
 from agent.core.spec import Task
 from agent.core.types import Classes, Detections, Poses, Segments
@@ -69,7 +70,7 @@ UpdateEvent = Literal[
 ]
 EventCode = SourceState | WorkerEvent | UpdateEvent
 
-At = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+At = Annotated[str, Meta(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\.[0-9]{3}Z" + END)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0)]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from agent.checked import Name, Version
+from agent.checked import END, Name, Version
 from agent.publish.messages import At, Count, Message, Milliseconds
 
 MAX_ORDER_BYTES = 16 * 1024
@@ -73,8 +73,8 @@ UpdateErrorCode = Literal[
 ]
 
 Order = TypeVar("Order")
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="sha256 of the bundle's canonical manifest, in hex")]
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}" + END, description="sha256 of the bundle's canonical manifest, in hex")]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}" + END)]
 Who = Annotated[str, Meta(max_length=200)]
 Rev = Annotated[int, Meta(ge=0, le=YEAR_2200_MS, description="Unix milliseconds at the desk, never below the last + 1")]
 
