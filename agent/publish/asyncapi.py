@@ -18,6 +18,7 @@ import yaml
 from agent.publish.connection import SESSION_EXPIRY_S
 from agent.publish.messages import AnyResult, Event, EventKind, Health, Info, PipelineState, SourceStatus
 from agent.publish.mqtt import WILL_DELAY_S
+from agent.publish.orders import Command, Desired, Reply, Reported
 from agent.publish.schema import SCHEMAS, schemas_of
 from agent.publish.topics import Topics
 
@@ -29,6 +30,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "device": {"description": "The device's id, which is its user name and its client id, too."},
     "source": {"description": "A source of the device's config."},
     "pipeline": {"description": "A pipeline of the device's config."},
+    "slot": {"description": "A model slot of the device's config."},
     "kind": {"description": "What an event is about.", "enum": list(typing.get_args(EventKind))},
 }
 
@@ -43,14 +45,21 @@ class Channel(NamedTuple):
     about: str
 
 
-CHANNELS = {
+WRITTEN = {
     "info": Channel(TOPICS.info, (Info,), 1, True, "After the start, and again whenever a model has loaded."),
     "health": Channel(TOPICS.health, (Health,), 1, True, "Every 60 s, and when something changes, at most once a second."),
     "source": Channel(TOPICS.source("{source}"), (SourceStatus,), 1, True, str(Topics.source.__doc__)),
     "state": Channel(TOPICS.state("{pipeline}"), (PipelineState,), 1, True, str(Topics.state.__doc__)),
     "results": Channel(TOPICS.results("{pipeline}"), typing.get_args(AnyResult), 0, False, str(Topics.results.__doc__)),
     "events": Channel(TOPICS.events("{kind}"), (Event,), 1, False, str(Topics.events.__doc__)),  # type: ignore[arg-type]  # a parameter
+    "reported": Channel(TOPICS.reported("{slot}"), (Reported,), 1, True, str(Topics.reported.__doc__)),
+    "replies": Channel(TOPICS.replies, (Reply,), 1, False, "What became of each command."),
 }
+READ = {
+    "desired": Channel(TOPICS.desired("{slot}"), (Desired,), 1, True, str(Topics.desired.__doc__) + " Empty: no wish."),
+    "commands": Channel(TOPICS.commands, (Command,), 1, False, "What the device is to do once. A retained one is dropped."),
+}
+CHANNELS = WRITTEN | READ
 
 
 def asyncapi(guide: str) -> dict[str, Any]:
@@ -63,15 +72,23 @@ def asyncapi(guide: str) -> dict[str, Any]:
         "info": {
             "title": "edge-agent",
             "version": "1.0.0",
-            "description": "What a device publishes. Unknown fields and values are to be ignored: a later agent may add some.",
+            "description": "What a device publishes, and what it is told. Ignore what is unknown: a later agent may add it.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
         "servers": {"broker": _server("mqtt", "1883", "userPassword"), "broker-tls": _server("secure-mqtt", "8883", "certificate")},
-        "channels": {"availability": _availability(), **{name: _channel(channel) for name, channel in CHANNELS.items()}},
+        "channels": {
+            "availability": _availability(),
+            "snapshots": _snapshots(),
+            **{name: _channel(channel) for name, channel in CHANNELS.items()},
+        },
         "operations": {
-            "sendAvailability": _send("availability", 1, retain=True),
-            **{f"send{name.capitalize()}": _send(name, channel.qos, retain=channel.retain) for name, channel in CHANNELS.items()},
+            "sendAvailability": _operation("send", "availability", 1, retain=True),
+            "sendSnapshots": _operation("send", "snapshots", 1, retain=False),
+            **{f"send{name.capitalize()}": _operation("send", name, one.qos, retain=one.retain) for name, one in WRITTEN.items()},
+            **{
+                f"receive{name.capitalize()}": _operation("receive", name, one.qos, retain=one.retain) for name, one in READ.items()
+            },
         },
         "components": {
             "messages": {kind.__name__: _message(kind, examples.get(kind)) for kind in kinds},
@@ -110,6 +127,16 @@ def _availability() -> dict[str, Any]:
     }
 
 
+def _snapshots() -> dict[str, Any]:
+    topic = TOPICS.snapshot("{pipeline}")
+    return {
+        "address": topic,
+        "description": Topics.snapshot.__doc__,
+        "parameters": _parameters(topic),
+        "messages": {"Snapshot": {"contentType": "image/jpeg", "payload": {"type": "string", "format": "binary"}}},
+    }
+
+
 def _channel(channel: Channel) -> dict[str, Any]:
     return {
         "address": channel.topic,
@@ -123,9 +150,9 @@ def _parameters(topic: str) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/parameters/{name}"} for name in re.findall(r"\{(\w+)\}", topic)}
 
 
-def _send(channel: str, qos: int, *, retain: bool) -> dict[str, Any]:
+def _operation(action: str, channel: str, qos: int, *, retain: bool) -> dict[str, Any]:
     return {
-        "action": "send",
+        "action": action,
         "channel": {"$ref": f"#/channels/{channel}"},
         "bindings": {"mqtt": {"qos": qos, "retain": retain}},
     }

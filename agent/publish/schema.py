@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 
 from agent.publish.messages import AnyResult, Event, Health, Info, PipelineState, SourceStatus
+from agent.publish.orders import Command, Desired, Reply, Reported
 
+READ = ("Desired", "UpdatePolicy", "Command")  # by the agent, which does without what has a default
 SCHEMAS: dict[str, Any] = {
     "result": AnyResult,
     "health": Health,
@@ -17,6 +19,10 @@ SCHEMAS: dict[str, Any] = {
     "source": SourceStatus,
     "state": PipelineState,
     "event": Event,
+    "desired": Desired,
+    "reported": Reported,
+    "command": Command,
+    "reply": Reply,
 }
 
 
@@ -29,9 +35,10 @@ def json_schema(kind: Any) -> dict[str, Any]:
 def schemas_of(kinds: Iterable[Any], place: str) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
     """A schema of each message type, and what they refer to below `place`."""
     schemas, components = msgspec.json.schema_components(kinds, ref_template=place + "{name}")
-    for component in components.values():
+    for title, component in components.items():
         # msgspec requires what a reader must find, and may do without fields that have a default; the agent writes those too
-        component["required"] += [name for name, field in component["properties"].items() if "default" in field]
+        if title not in READ:
+            component["required"] += [name for name, field in component["properties"].items() if "default" in field]
     return schemas, components
 
 
