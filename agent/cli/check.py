@@ -47,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
         client_context(config.mqtt.tls)
     print(f"device    {config.device_id}")
     print(f"mqtt      {config.mqtt.host}:{config.mqtt.port}{', TLS' if config.mqtt.tls else ''}")
+    if config.updates:
+        window = config.updates.window
+        print(f"updates   {config.updates.repository or 'from no repository'}{f', switched from {window}' if window else ''}")
     specs = {name: _checked(name, slot, config.state_dir) for name, slot in config.models.items()}
     for line in _summary(config, specs):
         print(line)

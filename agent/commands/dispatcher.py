@@ -20,6 +20,7 @@ from agent.publish.topics import Topics
 log = logging.getLogger(__name__)
 
 Data = dict[str, Any] | None
+LOOKS = ("list", "reported")  # which change nothing, and are asked for again and again
 
 
 class Refused(Exception):  # noqa: N818  it is no error of the agent's
@@ -72,7 +73,7 @@ class Dispatcher:
         if reply.error:
             log.warning("command %s of %s: %s: %s", command.id, by, command.op, reply.error)
         else:
-            log.debug("command %s of %s: %s", command.id, by, command.op)
+            log.log(logging.DEBUG if command.op in LOOKS else logging.INFO, "command %s of %s: %s", command.id, by, command.op)
         return reply
 
     def _remember(self, reply: Reply) -> None:

@@ -27,7 +27,7 @@ def socket_path(state_dir: Path, env: Mapping[str, str] = os.environ) -> Path:
 
 def find_socket(env: Mapping[str, str] = os.environ) -> Path:
     """Where the agent of this computer is most likely to listen, seen from another process."""
-    places = [SYSTEM, *_usual(env), usual_state_dir(env)]
+    places = [*_usual(env), SYSTEM, usual_state_dir(env)]
     if given := env.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
         places.insert(0, Path(given))
     return next((place / NAME for place in places if os.path.lexists(place / NAME)), places[0] / NAME)
