@@ -83,12 +83,18 @@ class FakeControls:
         return (PEOPLE, NEWER, BROKEN, PARTIAL)
 
     def install(self, slot: str, name: str, version: str, by: str, *, force: bool) -> None:
-        self.calls.append(("install", slot, name, version, by, "force" if force else ""))
+        self._begin("install", slot, name, version, by, force=force)
+
+    def activate(self, slot: str, name: str, version: str, by: str, *, force: bool) -> None:
+        self._begin("activate", slot, name, version, by, force=force)
+
+    def _begin(self, op: str, slot: str, name: str, version: str, by: str, *, force: bool) -> None:
+        self.calls.append((op, slot, name, version, by, "force" if force else ""))
         ours = f"local-{len(self.calls)}"
         target = BundleRef(name=name, version=version, digest="b" * 64)
         if name != "people":
             failure = UpdateFailure(code="not_found", phase="accepted", detail=f"there is no {name}@{version}", retryable=True)
-            steps = [reported("accepted", target=target), reported("failed", target=target, error=failure)]
+            steps = [reported("accepted", target=target), reported("failed", error=failure)]
         else:
             current = CurrentBundle(name=name, version=version, digest="b" * 64)
             steps = [

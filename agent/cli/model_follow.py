@@ -23,7 +23,7 @@ def follow(daemon: Daemon, slot: str, before: Reported) -> None:
     if end.state != "committed":
         error = end.error
         why = f"{error.code} in {error.phase}: {error.detail}" if error else "no reason is given"
-        raise ControlError(f"{slot}: {named(end.target)} {end.state.replace('_', ' ')}: {why}; it has {named(end.current)}")
+        raise ControlError(f"{slot}: {end.state.replace('_', ' ')}: {why}; it has {named(end.current)}")
     swap = end.swap
     figures = f"; {swap.gap_ms:.0f} ms without an answer, {swap.frames_lost} frames lost" if swap else ""
     print(f"{slot}: {named(end.current)} serves{figures}")
@@ -45,7 +45,8 @@ def _end(daemon: Daemon, slot: str, before: Reported, line: "_Line") -> Reported
         elif now.state in ENDS:
             return now
         else:
-            line.show(f"{slot}: {named(now.target)} {stage(now)}", now.state)
+            what = f"{named(now.target)} " if now.target else ""
+            line.show(f"{slot}: {what}{stage(now)}", now.state)
         time.sleep(LOOK_S)
 
 

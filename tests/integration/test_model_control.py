@@ -107,9 +107,7 @@ def test_a_terminal_has_one_line_that_changes(serve: Serve) -> None:
 def test_install_that_fails(serve: Serve) -> None:
     run = edge_agent("model", "install", "poeple@1.4.0", "--socket", serve(FakeControls()))
     assert run.returncode == 1
-    assert lines_of(run)[-1] == (
-        "edge-agent: people: poeple@1.4.0 failed: not_found in accepted: there is no poeple@1.4.0; it has people@1.3.0"
-    )
+    assert lines_of(run)[-1] == ("edge-agent: people: failed: not_found in accepted: there is no poeple@1.4.0; it has people@1.3.0")
 
 
 def test_without_waiting(serve: Serve) -> None:

@@ -70,7 +70,7 @@ def test_every_operation_has_its_arguments() -> None:
         (
             "activate",
             {"slot": "people", "bundle": "people", "version": "1.4.0"},
-            ("install", "people", "people", "1.4.0", "anna", ""),
+            ("activate", "people", "people", "1.4.0", "anna", ""),
         ),
     ],
 )
