@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -24,11 +25,12 @@ class Sideload:
     """Watches a folder, each folder in which is a bundle, from threads of its own.
 
     A bundle is taken when its bundle.yaml and all files that this names are there, and nothing in it has changed for `quiet_s`:
-    moved there as a whole or copied file by file. It is taken again at the next start, and when it changes.
+    moved there as a whole or copied file by file. Its folder is then removed, lest it be taken again at each start. What is wrong
+    is told once, and looked at again when it changes, and at the next start.
     """
 
     def __init__(self, folder: Path, on_bundle: Callable[[Path], None], quiet_s: float = QUIET_S) -> None:
-        """on_bundle: called with each bundle's folder; an AgentError that it raises is told, as what is wrong with a folder is."""
+        """on_bundle: called with each bundle's folder, of which it takes what it needs. On an AgentError the folder stays."""
         self._folder = folder
         self._on_bundle = on_bundle
         self._quiet_s = quiet_s
@@ -116,8 +118,19 @@ class Sideload:
                 raise BundleError(f"{path}: a bundle is a folder, with a bundle.yaml in it")
             open_variants(path)
             self._on_bundle(path)
-            self._complaints.pop(name, None)
         except AgentError as error:
-            if self._complaints.get(name) != str(error):
-                self._complaints[name] = str(error)
-                log.warning("sideload: %s", " ".join(str(error).split()))
+            self._complain(name, str(error))
+            return
+        except OSError as error:
+            self._complain(name, f"{error.filename or path}: {error.strerror}")
+            return
+        try:
+            shutil.rmtree(path)
+            self._complaints.pop(name, None)
+        except OSError as error:
+            self._complain(name, f"{path} is taken, but cannot be removed: {error.strerror}; it will be taken at each start")
+
+    def _complain(self, name: str, complaint: str) -> None:
+        if self._complaints.get(name) != complaint:
+            self._complaints[name] = complaint
+            log.warning("sideload: %s", " ".join(complaint.split()))
