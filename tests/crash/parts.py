@@ -41,7 +41,14 @@ def store(folder: Path, url: str, length: str, digest: str) -> None:
     bundles.collect([digest])
 
 
-PARTS: Mapping[str, Callable[..., None]] = {"session": session, "download": download, "store": store}
+def trust(folder: Path, url: str, root: str) -> None:
+    """A check of what the repository has."""
+    from agent.bundles.trust import Repository  # noqa: PLC0415  as above
+
+    Repository(url, Path(root), folder / "trust", clock_synced=lambda: True).refresh()
+
+
+PARTS: Mapping[str, Callable[..., None]] = {"session": session, "download": download, "store": store, "trust": trust}
 
 
 def main(part: str, folder: Path, *arguments: str) -> None:

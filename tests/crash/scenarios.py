@@ -2,19 +2,24 @@
 
 import hashlib
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent.bundles.store import Store
+from agent.bundles.trust import Repository
 from agent.update.journal import Active, Ref, SlotFiles
+from tests import tuf_repository
 from tests.bundle_folders import publish, write_bundle
 from tests.certificates import Authority
 from tests.crash.scenario import Scenario
 from tests.crash.state_folder import StateFolder
 from tests.https_server import Site, serving, trusting
+from tests.tuf_repository import TufRepository
 
 BODY = random.Random(4).randbytes(200_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -93,15 +98,57 @@ def store() -> Iterator[Scenario]:
             )
 
 
+@contextmanager
+def trust() -> Iterator[Scenario]:
+    """What was proven stays known, and signed time never goes back, while newer metadata and a new root come."""
+    site = tuf_repository.Site()
+    repository = TufRepository(site, datetime.now(UTC))
+    repository.vouch(repository.now)
+    repository.add("people", "1.0.0")
+    repository.publish()
+    with tempfile.TemporaryDirectory(prefix="root-") as outside, tuf_repository.serving(site) as address:
+        root, known = repository.write_root(Path(outside) / "root.json"), Path(outside) / "known"
+        Repository(address, root, known, clock_synced=lambda: True).refresh()
+        repository.now += timedelta(hours=1)
+        repository.add("people", "1.1.0")
+        repository.rotate("targets")
+        repository.publish()
+
+        def newest(folder: Path) -> str:
+            listing = Repository(address, root, folder / "trust", clock_synced=lambda: True).known()
+            assert listing, "nothing is known any more"
+            return listing.releases[-1].version
+
+        def left(folder: Path) -> None:
+            assert newest(folder) in {"1.0.0", "1.1.0"}
+            assert list(folder.glob("trust/*/metadata/floor")), "signed time is forgotten"
+
+        def done(folder: Path) -> None:
+            assert newest(folder) == "1.1.0"
+
+        yield Scenario(
+            "trust",
+            lambda folder: _part("trust", folder, address, str(root)),
+            lambda folder: _copy(known, folder / "trust"),
+            left,
+            done,
+        )
+
+
 SCENARIOS: Mapping[str, Callable[[], AbstractContextManager[Scenario]]] = {
     "session": session,
     "download": download,
     "store": store,
+    "trust": trust,
 }
 
 
 def _part(name: str, folder: Path, *arguments: str) -> list[str | Path]:
     return [sys.executable, "-m", "tests.crash.parts", name, folder, *arguments]
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, symlinks=True)
 
 
 def _number(folder: Path) -> int:
