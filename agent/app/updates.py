@@ -9,24 +9,24 @@ from agent.bundles.load import Bundle, in_store, open_variants
 from agent.bundles.store import Store
 from agent.bundles.trust import Listing, Repository
 from agent.config import Config
-from agent.errors import AgentError
+from agent.errors import BundleError
 from agent.health.host import Host, clock_synced, hardware
 from agent.pipeline.config import ModelConfig
 from agent.publish import Publisher
 from agent.publish.messages import UpdateEvent, encode
 from agent.publish.orders import Reported, decode_desired
 from agent.publish.topics import Topics
+from agent.update import sideload
 from agent.update.config import UpdatesConfig
 from agent.update.journal import SlotFiles
 from agent.update.phase import Tools
 from agent.update.releases import Releases
+from agent.update.sideload import Sideload
 from agent.update.updater import Updater
 from agent.worker.model import ModelWorker
 from agent.worker.slot import ModelSlot
 
 log = logging.getLogger(__name__)
-
-SIDELOAD = "sideload"
 
 MakeWorker = Callable[[str, tuple[Bundle, ...], bool], ModelWorker]
 
@@ -75,7 +75,7 @@ class Updates:
             )
             files = SlotFiles(config.state_dir / "models" / name)
             self.slots[name] = Updater(name, model.bundle, tools, files, partial(self._reported, name), partial(on_event, name))
-        self._sideload = config.state_dir / SIDELOAD if updates.sideload else None
+        self._sideload = Sideload(config.state_dir / sideload.NAME, self._sideloaded) if updates.sideload else None
 
     def open(self) -> None:
         """Let each slot's model serve. AgentError where one has none, and none is on its way."""
@@ -83,14 +83,18 @@ class Updates:
             updater.open()
 
     def start(self) -> None:
-        """Take wishes."""
+        """Take wishes. ConfigError where the sideload folder cannot be watched."""
         for updater in self.slots.values():
             updater.start()
         if self._releases:
             self._releases.start()
+        if self._sideload:
+            self._sideload.start()
 
     def stop(self) -> None:
         """End; deployments go on with the next agent."""
+        if self._sideload:
+            self._sideload.stop()
         if self._releases:
             self._releases.stop()
         for updater in self.slots.values():
@@ -119,18 +123,14 @@ class Updates:
     def _collect(self) -> None:
         self.store.collect(set().union(*(updater.keep() for updater in self.slots.values())))
 
-    def _dropped(self, folder: Path) -> None:
-        """A bundle's directory was put into the sideload folder."""
-        try:
-            stored = self.store.import_directory(folder, "sideload")
-        except AgentError as error:
-            log.warning("%s is not installed: %s", folder, error)
-            return
-        slots = [name for name, updater in self.slots.items() if updater.may_have(stored.name)]
-        if not slots:
-            log.warning("%s is not installed: no slot may have %s; see allow", folder, stored.name)
-        for name in slots:
-            self.slots[name].install(stored.name, stored.version, SIDELOAD, digest=stored.digest, force=True)
+    def _sideloaded(self, folder: Path) -> None:
+        """Install a bundle's directory in each slot that may have it. AgentError where it is none, or none may."""
+        stored = self.store.import_directory(folder, "sideload")
+        updaters = [updater for updater in self.slots.values() if updater.may_have(stored.name)]
+        if not updaters:
+            raise BundleError(f"no slot may have {stored.name}; see allow")
+        for updater in updaters:
+            updater.install(stored.name, stored.version, sideload.NAME, digest=stored.digest, force=True)
 
 
 class _Computer:

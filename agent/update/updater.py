@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import secrets
 import threading
 import time
 from collections import deque
@@ -485,7 +486,7 @@ def _back_to(ref: Ref, by: str) -> Wish:
 
 def _deployment(name: str, version: str) -> str:
     """Of a wish from this computer."""
-    return f"local.{name}.{version}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    return f"{name}-{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
 
 
 def _plain(ref: Ref | None) -> BundleRef | None:
