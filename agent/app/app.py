@@ -5,6 +5,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 
@@ -47,6 +48,7 @@ from agent.publish.messages import (
     now_text,
 )
 from agent.publish.mqtt import Handler, MqttPublisher
+from agent.publish.orders import Reported
 from agent.publish.topics import Topics
 from agent.worker.model import ModelWorker
 from agent.worker.slot import ModelSlot
@@ -69,21 +71,29 @@ class App:
         self._stop = threading.Event()
         self._broken = threading.Event()
         self._telling = threading.Lock()  # held from looking at the parts to publishing it, lest an older look comes last
-        self._lock = StateLock(config.state_dir)
-        self._session = next_session(config.state_dir)
-        self._topics = Topics(config.mqtt.topic_prefix, config.device_id)
-        self._host = Host(config.state_dir)
-        self._spawner = Spawner(show_stderr=show_native_messages)
-        self._users = Counter(pipeline.model for pipeline in config.pipelines.values())
-        self._models = {name: ModelSlot(name, self._model_changed) for name in config.models}
-        self._publisher = MqttPublisher(
-            config.mqtt,
-            self._topics,
-            password=config.mqtt_password,
-            on_state=lambda *_: self._health.poke(),
-            subscriptions=self._subscriptions(),
-        )
-        self._logs = {name: ModelLog() for name in config.models}
+        with ExitStack() as undo:
+            undo.callback(StateLock(config.state_dir).release)
+            self._session = next_session(config.state_dir)
+            self._topics = Topics(config.mqtt.topic_prefix, config.device_id)
+            self._host = Host(config.state_dir)
+            self._spawner = Spawner(show_stderr=show_native_messages)
+            self._users = Counter(pipeline.model for pipeline in config.pipelines.values())
+            self._logs = {name: ModelLog() for name in config.models}
+            self._models = {name: ModelSlot(name, self._model_changed) for name in config.models}
+            self._updates = Updates(
+                config, self._models, self._make_worker, self._frames_in, self._model_reported, self._model_updated
+            )
+            self._updates.open()
+            self._control = ControlServer(socket_path(config.state_dir), self._asked)
+            undo.callback(self._control.stop)
+            self._publisher = MqttPublisher(
+                config.mqtt,
+                self._topics,
+                password=config.mqtt_password,
+                on_state=lambda *_: self._health.poke(),
+                subscriptions=self._subscriptions(),
+            )
+            self._release = undo.pop_all()
         self._states: dict[str, StatePublisher] = {}
         self._pipelines = {name: self._make_pipeline(name) for name in config.pipelines}
         self._sources = {name: self._make_source(name) for name in config.sources}
@@ -92,16 +102,11 @@ class App:
         self._health = HealthReporter(
             parts, config.device_id, self._session, self._publisher, self._topics.health, self._heartbeat.write
         )
-        self._updates = Updates(
-            config, self._models, self._make_worker, self._frames_in, self._publisher, self._topics, self._update_event
-        )
         controls = AppControls(self._updates, self._pipelines, self._update_states)
         commanded = partial(Dispatcher, controls, self._publisher, self._topics, clock_synced=clock_synced)
+        self._local = LocalCommands(commanded(allowed=LOCAL, executed=None))
         remote = commanded(allowed=config.mqtt.commands, executed=ExecutedIds(config.state_dir))
         self._inbox = CommandInbox(remote, self._publisher, self._topics.replies)
-        self._updates.open()
-        local = LocalCommands(commanded(allowed=LOCAL, executed=None))
-        self._control = ControlServer(socket_path(config.state_dir), local)
 
     def run(self) -> int:
         """Run until SIGTERM, SIGINT or the end of all sources; returns the exit status."""
@@ -144,7 +149,6 @@ class App:
 
     def _shut_down(self) -> None:
         """In order, each step bounded, so that it is over within 5 s of SIGTERM."""
-        self._control.stop()
         self._inbox.stop(COMMAND_S)
         _together([self._updates.stop, *(source.stop for source in self._sources.values())])
         for pipeline in self._pipelines.values():
@@ -156,7 +160,7 @@ class App:
         self._publisher.stop(FLUSH_S)
         self._spawner.close()
         self._heartbeat.remove()
-        self._lock.release()
+        self._release.close()
         log.info("stopped")
 
     def _thread_broke(self, broke: threading.ExceptHookArgs) -> None:
@@ -185,6 +189,9 @@ class App:
 
     def _command(self, payload: bytes, retained: bool) -> None:
         self._inbox(payload, retained)
+
+    def _asked(self, line: bytes, user_id: int) -> bytes:
+        return self._local(line, user_id)
 
     def _make_pipeline(self, name: str) -> Pipeline:
         config = self._config.pipelines[name]
@@ -253,8 +260,11 @@ class App:
         event = Event(device=self._config.device_id, at=now_text(), kind=kind, subject=subject, code=code, detail=detail)
         self._publisher.publish(self._topics.events(kind), encode(event), qos=1)
 
-    def _update_event(self, name: str, code: UpdateEvent, detail: str) -> None:
+    def _model_updated(self, name: str, code: UpdateEvent, detail: str) -> None:
         self._event("update", name, code, detail)
+
+    def _model_reported(self, name: str, report: Reported) -> None:
+        self._publisher.publish(self._topics.reported(name), encode(report), qos=1, retain=True)
 
     def _publish_info(self) -> None:
         """What the device is: again each time that a model turns out to run."""

@@ -12,10 +12,8 @@ from agent.config import Config
 from agent.errors import BundleError
 from agent.health.host import Host, clock_synced, hardware
 from agent.pipeline.config import ModelConfig
-from agent.publish import Publisher
-from agent.publish.messages import UpdateEvent, encode
+from agent.publish.messages import UpdateEvent
 from agent.publish.orders import Reported, decode_desired
-from agent.publish.topics import Topics
 from agent.update import sideload
 from agent.update.config import UpdatesConfig
 from agent.update.journal import SlotFiles
@@ -40,17 +38,14 @@ class Updates:
         slots: Mapping[str, ModelSlot],
         make_worker: MakeWorker,
         frames_in: Callable[[str], int],
-        publisher: Publisher,
-        topics: Topics,
+        on_report: Callable[[str, Reported], None],
         on_event: Callable[[str, UpdateEvent, str], None],
     ) -> None:
         """make_worker: of a slot, from opened bundles; whether it is restarted. frames_in: to a slot's live pipelines.
 
-        on_event(slot, code, detail): told what a person may want to know.
+        on_report, on_event: told, with the slot, how it stands, and what a person may want to know.
         """
         updates = config.updates or UpdatesConfig()
-        self._topics = topics
-        self._publisher = publisher
         self._on_event = on_event
         self.store = Store(config.state_dir, updates.reserve_mb << 20)
         self._releases = _releases(updates, config.state_dir, self._listed)
@@ -74,7 +69,7 @@ class Updates:
                 computer=computer,
             )
             files = SlotFiles(config.state_dir / "models" / name)
-            self.slots[name] = Updater(name, model.bundle, tools, files, partial(self._reported, name), partial(on_event, name))
+            self.slots[name] = Updater(name, model.bundle, tools, files, partial(on_report, name), partial(on_event, name))
         self._sideload = Sideload(config.state_dir / sideload.NAME, self._sideloaded) if updates.sideload else None
 
     def open(self) -> None:
@@ -112,9 +107,6 @@ class Updates:
             self._on_event(slot, "malformed", f"a desired is refused: {error}")
             return
         self.slots[slot].desired(desired)
-
-    def _reported(self, slot: str, report: Reported) -> None:
-        self._publisher.publish(self._topics.reported(slot), encode(report), qos=1, retain=True)
 
     def _listed(self, listing: Listing) -> None:
         for updater in self.slots.values():

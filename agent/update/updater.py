@@ -40,6 +40,7 @@ from agent.update.machine import (
     step,
 )
 from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, failure, target_of
+from agent.worker.model import ModelWorker
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class Updater:
         }
         self._active = Active(factory=entry)
         self._journal = Journal()
+        self._first: ModelWorker | None = None  # what serves when the agent starts
         self._deferral: Deferral | None = None
         self._progress: _Progress | None = None
         self._listing: Listing | None = None
@@ -100,7 +102,7 @@ class Updater:
     # --- the agent's start and end
 
     def open(self) -> None:
-        """Read the slot's files and let its model serve: the one that active.json names, else the one before, else the factory's.
+        """Read the slot's files, and make the worker that is to serve: what active.json names, else the one before, else the factory's.
 
         AgentError where no model can be used, and none is on its way.
         """
@@ -111,12 +113,13 @@ class Updater:
         self._journal = self._files.journal()
         bundles = self._first_usable()
         if bundles is not None:
-            self._slot.serve(self._tools.make_worker(bundles, True))
+            self._first = self._tools.make_worker(bundles, True)
 
     def start(self) -> None:
         """Load the model, and go on with a deployment that the last agent left."""
-        if self._slot.worker:
-            self._slot.worker.start()
+        if self._first:
+            self._slot.serve(self._first)
+            self._first.start()
         self._thread.start()
 
     def stop(self) -> None:
