@@ -132,9 +132,10 @@ def test_each_frame_has_one_result_in_order_whatever_is_switched(slot: ModelSlot
     source = threading.Thread(target=feed)
     source.start()
     for turn in range(4):
-        before = len(lane.results())
+        before = len(lane.publisher.messages)
         slot.switch(candidate(spawner, version=f"2.0.{turn}"), keep_standby=turn % 2 == 0, timeout_s=LONG_S)
         lane.answered(before + 10)
+        assert not slot.watch.failures  # its process was not starved until its deadline
         if turn % 2 == 0:
             slot.commit()
             slot.drop_standby()
