@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh [PYTEST ARGUMENT...]          all checks and tests
 #   scripts/test.sh --fast [PYTEST ARGUMENT...]   the unit tests alone
-#   scripts/test.sh --crash [--part PART]         every crash point of every part of the agent that writes to its state folder: minutes
+#   scripts/test.sh --crash [--part PART]         every crash point of every part of the agent that writes to its state folder; an hour or two
 #   scripts/test.sh --image                       the container image for 64-bit Arm alone; as root
 #
 # It makes .venv and fills it from requirements.lock. As root, or with CI=true, it installs the Debian packages that are

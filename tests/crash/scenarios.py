@@ -10,12 +10,14 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from agent.bundles.load import open_variants
 from agent.bundles.store import Store
 from agent.bundles.trust import Repository
 from agent.update.journal import Active, Ref, SlotFiles
 from tests import tuf_repository
 from tests.bundle_folders import publish, write_bundle
 from tests.certificates import Authority
+from tests.crash.injection import Ended
 from tests.crash.scenario import Scenario
 from tests.crash.state_folder import StateFolder
 from tests.https_server import Site, serving, trusting
@@ -24,6 +26,18 @@ from tests.tuf_repository import TufRepository
 BODY = random.Random(4).randbytes(200_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 START = 41
+DEPLOY = (sys.executable, "-m", "tests.crash.deploy")
+CONFIG = """
+version: 1
+state_dir: ${{CRASH_STATE}}
+device: {{id: tester}}
+sources: {{main: {{type: synthetic, fps: 20}}}}
+models: {{main: {{bundle: {folder}/factory}}}}
+pipelines: {{main: {{source: main, model: main}}}}
+mqtt: {{host: localhost, port: 9}}
+updates:
+  {{repository: "{repository}", trust_root: {folder}/root.json, min_probation_s: 0, min_probation_frames: 2, reserve_mb: 0}}
+"""
 
 
 @contextmanager
@@ -135,11 +149,47 @@ def trust() -> Iterator[Scenario]:
         )
 
 
+@contextmanager
+def agent() -> Iterator[Scenario]:
+    """The whole agent, from its first start on its factory model to a bundle of a repository, committed."""
+    site = tuf_repository.Site()
+    with tempfile.TemporaryDirectory(prefix="agent-") as outside, tuf_repository.serving(site) as address:
+        folder = Path(outside)
+        factory = open_variants(str(write_bundle(folder / "factory")), None)[0].digest
+        new = publish(write_bundle(folder / "new", version="1.1.0", labels="person\nbicycle\n"))
+        site.files |= {f"blobs/sha256/{sha256}": data for sha256, data in new.blobs.items()}
+        repository = TufRepository(site, datetime.now(UTC))
+        repository.add("people", "1.1.0", manifest=new.manifest)
+        repository.publish()
+        repository.write_root(folder / "root.json")
+        (folder / "config.yaml").write_text(CONFIG.format(folder=folder, repository=address))
+
+        def left(state: Path) -> None:
+            StateFolder(state, factory).sound("main", {factory, new.digest})
+
+        def done(state: Path) -> None:
+            assert StateFolder(state, factory).serves("main") == new.digest, "the new bundle is not in use"
+
+        def refused(ended: Ended) -> None:
+            assert "Traceback" not in ended.stderr, ended.stderr
+            assert ended.status in {0, 1, 2}, f"status {ended.status}: {ended.stderr}"
+
+        yield Scenario(
+            "agent",
+            # not in the environment of the run: the state folder is another one at each point
+            lambda state: ["env", f"CRASH_STATE={state}", *DEPLOY, folder / "config.yaml", "people", "1.1.0"],
+            left=left,
+            done=done,
+            refused=refused,
+        )
+
+
 SCENARIOS: Mapping[str, Callable[[], AbstractContextManager[Scenario]]] = {
     "session": session,
     "download": download,
     "store": store,
     "trust": trust,
+    "agent": agent,
 }
 
 
