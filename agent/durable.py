@@ -16,6 +16,14 @@ def write(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that they survive a power cut. OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make what was created, renamed and removed in a folder survive a power cut, where its file system can."""
     with suppress(OSError):

@@ -84,7 +84,7 @@ class Store:
         published = read_published(data, digest)
         with self._lock, storage_errors(self._folder):
             for folder in (self._manifests, self._blobs, self._partial):
-                _make(folder)
+                durable.make_folder(folder)
             path = self._manifests / f"{digest}.{origin}.json"
             if _read(path) != data:
                 check_room(self._folder, len(data), self._reserve_bytes)
@@ -114,8 +114,8 @@ class Store:
             progress(done)
 
         with self._alone(blob.sha256, url, cancelled), storage_errors(self._folder):
-            _make(self._blobs)
-            _make(self._partial)
+            durable.make_folder(self._blobs)
+            durable.make_folder(self._partial)
             path, part = self._blobs / blob.sha256, self._part(blob)
             if _size(path) != blob.length:
                 check_room(self._folder, blob.length - max(_size(part), 0), self._reserve_bytes)
@@ -309,14 +309,6 @@ def _check_parts(published: Published, files: dict[str, Path]) -> None:
                 named.add(part)
     if unnamed := sorted(files.keys() - named):
         raise BundleError(f"{published.title}: {', '.join(unnamed)}: nothing in the bundle names it")
-
-
-def _make(folder: Path) -> None:
-    """A folder that is there after a power cut."""
-    if not folder.is_dir():
-        _make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        durable.sync_folder(folder.parent)
 
 
 def _entries(folder: Path) -> list[Path]:

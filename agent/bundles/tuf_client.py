@@ -30,7 +30,7 @@ class Client(Updater):
 
     def __init__(self, folder: Path, url: str, root: bytes, fetcher: FetcherInterface, now: datetime) -> None:
         """folder: of the metadata, created. url: of the remote ones. now: the time, by the device's clock, aware."""
-        folder.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(folder)
         self._floor_path = folder / FLOOR
         self._now = now
         super().__init__(str(folder), url, fetcher=fetcher, bootstrap=root)

@@ -4,6 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from agent import durable
 from agent.errors import ConfigError
 
 NAME = "lock"
@@ -16,7 +17,7 @@ class StateLock:
         """Raises ConfigError where another agent holds it, or the folder cannot be written."""
         path = state_dir / NAME
         try:
-            state_dir.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(state_dir)
             self._file = path.open("a+b")
         except OSError as error:
             raise ConfigError(f"state_dir: {state_dir}: {error.strerror}: name a folder that can be written") from None

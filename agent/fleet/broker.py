@@ -19,8 +19,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.errors import BrokerError, ConfigError, UsageError
 from agent.publish.config import TlsConfig
-from agent.publish.failure import Broker, Failure, Settings, of_connecting, of_ending, of_refusal, of_silence
+from agent.publish.failure import Broker, Failure, of_connecting, of_ending, of_refusal, of_silence
 from agent.publish.outgoing import Publication
+from agent.publish.settings import Settings
 from agent.publish.tls import client_context
 
 ANSWER_TIMEOUT_S = 10.0  # of TCP and TLS, and of each answer of the broker

@@ -11,7 +11,7 @@ def next_session(state_dir: Path) -> str:
     """A counter kept in `state_dir`, +1 each start, and a random suffix: 17-6f1c. ConfigError where it cannot be written."""
     file = state_dir / "session"
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(state_dir)
         text = file.read_text(encoding="ascii", errors="replace").strip() if file.exists() else ""
         number = int(text) + 1 if text.isdecimal() else 1
         durable.write(file, f"{number}\n".encode())

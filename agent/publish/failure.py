@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.publish.settings import DEVICE, Settings
+
 FailureCode = Literal[
     "unreachable",  # the host's name or address, its port, the way there
     "no_answer",  # it is reached, but says nothing, or no longer
@@ -40,31 +42,6 @@ class Failure(NamedTuple):
 
     code: FailureCode
     detail: str
-
-
-class Settings(NamedTuple):
-    """What people call the settings of a connection where they make them."""
-
-    host: str
-    port: str
-    protocol: str
-    user: str
-    client_id: str
-    ca: str
-    cert: str
-    key_file: str
-
-
-DEVICE = Settings(
-    host="mqtt.host",
-    port="mqtt.port",
-    protocol="mqtt.protocol",
-    user="mqtt.username, mqtt.password_file",
-    client_id="device.id",
-    ca="mqtt.tls.ca",
-    cert="mqtt.tls.cert",
-    key_file="mqtt.tls.key_file",
-)
 
 
 class Broker(NamedTuple):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.publish.config import TlsConfig
-from agent.publish.failure import DEVICE, Settings
+from agent.publish.settings import DEVICE, Settings
 
 
 class _ClosedOnFailure(ssl.SSLSocket):

@@ -97,7 +97,7 @@ class SlotFiles:
         """Replace a file, in a way that survives a power cut. StorageError, and the old one, where the disk does not take it."""
         path = self._folder / ("active.json" if isinstance(record, Active) else "journal.json")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(self._folder)
             durable.write(path, msgspec.json.encode(record))
         except OSError as error:
             raise StorageError(

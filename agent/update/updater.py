@@ -102,7 +102,7 @@ class Updater:
     # --- the agent's start and end
 
     def open(self) -> None:
-        """Read the slot's files, and make the worker that is to serve: what active.json names, else the one before, else the factory's.
+        """Read the slot's files, and make the worker that is to serve: what is active, else the one before, else the factory's.
 
         AgentError where no model can be used, and none is on its way.
         """

@@ -34,7 +34,15 @@ while True:
     time.sleep(0.02)
 """
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "docs/schema").glob("*.json")}
-KINDS = {"sources": "source", "state": "state", "results": "result", "events": "event", "info": "info", "health": "health"}
+KINDS = {
+    "sources": "source",
+    "state": "state",
+    "results": "result",
+    "events": "event",
+    "info": "info",
+    "health": "health",
+    "models": "reported",
+}
 
 
 def write_config(folder: Path, broker: Mosquitto) -> Path:
