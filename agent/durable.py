@@ -19,7 +19,8 @@ def write(path: Path, data: bytes) -> None:
 def make_folder(folder: Path) -> None:
     """Make a folder, and those above it, so that they survive a power cut. OSError."""
     if not folder.is_dir():
-        make_folder(folder.parent)
+        if not folder.parent.exists():
+            make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
 
