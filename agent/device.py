@@ -45,7 +45,9 @@ def _read(path: Path) -> str:
 
 
 def state_dir(env: Mapping[str, str] = os.environ) -> Path:
-    """/var/lib/edge-agent where it can be written, else edge-agent in $XDG_STATE_HOME."""
+    """That of systemd's unit, else /var/lib/edge-agent where it can be written, else edge-agent in $XDG_STATE_HOME."""
+    if given := env.get("STATE_DIRECTORY", "").partition(":")[0]:  # systemd.exec(5): several are separated by colons
+        return Path(given)
     if os.geteuid() == 0 or os.access(STATE, os.W_OK):
         return STATE
     return Path(env.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "edge-agent"

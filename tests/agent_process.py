@@ -25,7 +25,10 @@ def start_agent(*arguments: str | Path, cwd: Path, stderr: int | None = subproce
 
 def environment(cwd: Path | None) -> dict[str, str]:
     """Ours, with the agent's state in a folder of the test's own."""
-    return {**os.environ, **({"XDG_STATE_HOME": str(cwd / "state-home")} if cwd else {})}
+    return {
+        **os.environ,
+        **({"STATE_DIRECTORY": str(cwd / "state-home"), "RUNTIME_DIRECTORY": str(cwd / "runtime")} if cwd else {}),
+    }
 
 
 def lines_of(run: subprocess.CompletedProcess[str]) -> Sequence[str]:

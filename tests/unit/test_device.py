@@ -51,3 +51,7 @@ def test_without_either_there_is_none(tmp_path: Path) -> None:
 def test_state_is_kept_where_it_can_be_written() -> None:
     writable = os.geteuid() == 0 or os.access(STATE, os.W_OK)
     assert state_dir({"XDG_STATE_HOME": "/x"}) == (STATE if writable else Path("/x/edge-agent"))
+
+
+def test_a_unit_of_systemd_has_a_state_of_its_own() -> None:
+    assert state_dir({"STATE_DIRECTORY": "/var/lib/edge-agent-2:/other", "XDG_STATE_HOME": "/x"}) == Path("/var/lib/edge-agent-2")
