@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from agent.bundles.load import Bundle, open_variants
 from agent.bundles.resolve import resolve
-from agent.errors import AgentError, UsageError
+from agent.errors import AgentError, UsageError, VettingError
 from agent.pipeline.config import ModelConfig
 from agent.pipeline.models import plan
+from agent.vet import vet_by_hand
 from agent.worker.inspect import inspect_model
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what holds; 1 where a variant that this computer serves is wrong, or it serves none."""
+    """Print what holds; 1 where a variant that this computer serves is wrong, or it serves none, or would refuse it in vetting."""
     if not args.bundle.is_dir():
         raise UsageError(f"{args.bundle}: expected a bundle's folder; edge-agent model init MODEL-FILE writes one")
     bundles = open_variants(args.bundle)
@@ -63,6 +64,12 @@ def run(args: argparse.Namespace) -> int:
         labels = f"{len(spec.labels)} labels" if spec.labels else "no labels"
         size = "x".join(map(str, spec.input.size))
         print(f"{said}{spec.task} by {spec.head.type}, {size}, {labels}, on {loaded.report.delegate}")
+    if not failed:
+        try:
+            vet_by_hand(config, passed=lambda check, result: print(f"{check:9} {result}"))
+        except VettingError as error:
+            failed = True
+            print(f"edge-fleet: a device would refuse it ({error.code}): {error}", file=sys.stderr)
     for warning in _lacking(bundles):
         print(f"lacking   {warning}")
     return 1 if failed else 0
