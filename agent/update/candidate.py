@@ -3,7 +3,7 @@
 import time
 
 from agent.bundles.load import Bundle
-from agent.errors import AgentError, WorkerError
+from agent.errors import WorkerError
 from agent.publish.orders import Swap
 from agent.update.journal import Active, Journal, Ref
 from agent.update.limits import Limits
@@ -28,6 +28,7 @@ class Candidate:
         self._tools = tools
         self._slot = tools.slot
         self._worker: ModelWorker | None = None
+        self._taken: ModelWorker | None = None  # by the slot, and not settled yet
         self._replace = False  # both do not fit, or are not to be there at once
         self._demand_hz = 0.0
         self._limits = Limits(memory_mb=None, max_latency_ms=None, demand_hz=0.0)  # those of the vetting
@@ -41,24 +42,24 @@ class Candidate:
     def restore(self, ref: Ref | None) -> None:
         """Let the bundle serve that did before: its warm worker where there is one, else a new one."""
         self.drop()
+        taken, self._taken = self._taken, None
         if self._slot.fall_back():
             return
-        if ref is None:
-            self._slot.vacate()
-            return
         serving = self._slot.worker
-        spec = serving.known_spec if serving else None
-        if spec is not None and spec.digest == ref.digest:
-            self._slot.drop_standby()
-            return
+        if serving is None or serving is taken:  # else it has fallen back by itself, or has never been left
+            self.serve(ref)
+
+    def serve(self, ref: Ref | None) -> None:
+        """Let a bundle serve, in place of what does; None: nothing. AgentError, and all as it was, where it cannot be used."""
+        worker = self._tools.make_worker(self.open(ref), True) if ref else None
         self._slot.vacate()
-        worker = self._tools.make_worker(self.open(ref), True)
-        self._slot.serve(worker)
-        worker.start()
+        if worker:
+            self._slot.serve(worker)
+            worker.start()
 
     def settle(self) -> None:
-        """The model in probation is the slot's own from now on."""
-        self._slot.commit()
+        """The model that was in probation is the slot's own from now on, and what served before ends."""
+        self._taken = None
         self._slot.drop_standby()
 
     def drop(self) -> None:
@@ -110,7 +111,7 @@ class Candidate:
         config = self._tools.config
         if config.window is not None and (wait_s := opens_in_s(config.window, config.timezone, time.time())):
             self.drop()  # it may be hours
-            return Deferral("window", wait_s)
+            return Deferral("window", min(wait_s, AGAIN_S))  # the clock may be set meanwhile
         if self._worker is None and not self._replace:
             return self.vet(journal, active, attention)
         return Done()
@@ -119,13 +120,7 @@ class Candidate:
         """Let it serve, in place of what does; where both are not to be there at once, what serves ends first. Raises as `vet`."""
         if self._replace:
             self._slot.vacate()
-            try:
-                outcome = self.vet(journal, active, attention)
-            except AgentError:
-                self.restore(active.current)
-                raise
-            if outcome is None:
-                self.restore(active.current)
+            if self.vet(journal, active, attention) is None:  # the agent ends
                 return None
         candidate = self._worker
         if candidate is None:  # it was dropped, with the agent, say
@@ -135,13 +130,18 @@ class Candidate:
         if self._slot.worker is None:
             self._slot.serve(candidate)
         else:
-            self._slot.switch(candidate, keep_standby=True, timeout_s=DRAIN_S)
-        self._worker = None
+            try:
+                self._slot.switch(candidate, keep_standby=True, timeout_s=DRAIN_S)
+            except WorkerError as error:
+                if candidate.state != "running":
+                    raise
+                return Failed(failure(error.kind, "switching", error, retryable=True))  # what serves would not come to rest
+        self._worker, self._taken = None, candidate
         self._since = time.monotonic()
         return Done()
 
     def watch(self, journal: Journal, _active: Active, attention: Attention) -> Outcome:
-        """Judge it by what it does, until it has served long enough. VettingError where it is not fit."""
+        """Judge it by what it does, until it has served long enough. VettingError, WorkerError, BundleError where it is not fit."""
         config, policy = self._tools.config, wish_of(journal).policy
         required_s = max(config.min_probation_s, policy.probation_s or 0)
         required_frames = max(config.min_probation_frames, policy.probation_frames or 0)
@@ -160,6 +160,7 @@ class Candidate:
                 return Measured(Swap(gap_ms=round(switch.gap_ms, 1), frames_lost=switch.frames_lost))
             passed = progress(figures, time.monotonic() - self._since, required_s, required_frames)
             if passed.fraction >= 1:
+                self._slot.commit()
                 return Done()
             attention.progress(passed.fraction)
             if attention.wait(LOOK_S):

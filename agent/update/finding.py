@@ -5,9 +5,10 @@ from hashlib import sha256
 
 from agent.bundles.trust import Listing, Release
 from agent.errors import DownloadError, TrustError
+from agent.publish.orders import UpdateFailure
 from agent.update.journal import Active, Journal, Ref, Wish
 from agent.update.machine import AlreadyServed, Failed, Resolved, Tried
-from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, failure, has_passed, wish_of
+from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, failure, overdue, wish_of
 
 
 class Finder:
@@ -20,7 +21,7 @@ class Finder:
     def find(self, journal: Journal, active: Active, attention: Attention) -> Outcome:
         """See above. BundleError where the factory model cannot be used, StorageError where nothing can be written."""
         wish = wish_of(journal)
-        if wish.not_after is not None and self._tools.computer.clock_synced() and has_passed(wish.not_after):
+        if overdue(wish, self._tools.computer):
             return Failed(failure("expired", "accepted", f"it was wanted by {wish.not_after}"))
         if wait_s := self._spread_s(wish):
             return Deferral("spread", wait_s)
@@ -41,14 +42,17 @@ class Finder:
         return Resolved(target, at_hand)
 
     def _at_hand(self, target: Ref) -> bool:
-        stored = self._tools.store.find(target.name, target.version)
-        return stored is not None and stored.digest == target.digest and stored.complete
+        return any(stored.digest == target.digest and stored.complete for stored in self._tools.store.bundles())
 
     def _stored(self, wish: Wish) -> Ref | Failed:
-        stored = self._tools.store.find(wish.name, wish.version)
-        if stored is None or not stored.complete or wish.digest not in (None, stored.digest):
+        assert wish.digest  # noqa: S101  whoever means a bundle of the store names it by its digest
+        target = Ref(name=wish.name, version=wish.version, digest=wish.digest, origin="store")
+        if not self._at_hand(target):
             return Failed(failure("not_found", "accepted", f"{wish.name} {wish.version} is not in this device's store"))
-        return Ref(name=stored.name, version=stored.version, digest=stored.digest, origin="store")
+        known = self._known(wish)
+        if known is not None and known.digest == target.digest and known.withdrawn is not None:
+            return Failed(_withdrawn(known))
+        return target
 
     def _released(self, wish: Wish, attention: Attention) -> Ref | Outcome:
         if self._tools.releases is None:
@@ -64,12 +68,16 @@ class Finder:
 
     def _vouched(self, wish: Wish) -> Ref | None:
         """A bundle that the repository has proven before, and that lies in the store: enough to go back to while it is away."""
-        known = self._tools.releases.repository.known() if self._tools.releases else None
-        release = known.find(wish.name, wish.version) if known else None
+        release = self._known(wish)
         if release is None or release.withdrawn is not None or wish.digest not in (None, release.digest):
             return None
         ref = _ref(release)
         return ref if self._at_hand(ref) else None
+
+    def _known(self, wish: Wish) -> Release | None:
+        """What the repository said of it last."""
+        known = self._tools.releases.repository.known() if self._tools.releases else None
+        return known.find(wish.name, wish.version) if known else None
 
     def _meant(self, wish: Wish, listing: Listing) -> Ref | Failed:
         release = listing.find(wish.name, wish.version)
@@ -77,7 +85,7 @@ class Finder:
         if release is None:
             return Failed(failure("not_found", "accepted", f"{what} is not in the repository", retryable=True))
         if release.withdrawn is not None:
-            return Failed(failure("withdrawn", "accepted", f"{what} was withdrawn: {release.withdrawn}"))
+            return Failed(_withdrawn(release))
         if wish.digest not in (None, release.digest):
             detail = f"{what} has the digest {release.digest} in the repository, not {wish.digest}"
             return Failed(failure("digest_mismatch", "accepted", detail))
@@ -89,6 +97,10 @@ class Finder:
             share = int.from_bytes(sha256(f"{self._tools.device} {wish.deployment}".encode()).digest()[:8], "big") / 2**64
             self._spread = (wish.deployment, time.monotonic() + share * wish.policy.spread_s)
         return max(0.0, self._spread[1] - time.monotonic())
+
+
+def _withdrawn(release: Release) -> UpdateFailure:
+    return failure("withdrawn", "accepted", f"{release.name} {release.version} was withdrawn: {release.withdrawn}")
 
 
 def _ref(release: Release) -> Ref:

@@ -17,7 +17,8 @@ from agent.update.journal import MAX_QUARANTINE, Journal, Ref, Wish
 MOST_STEPS = 28  # without a new byte; a deployment takes 8
 MOST_STARTS = 2  # of the agent during probation, before the target is held to be the cause
 
-TERMINAL: frozenset[Phase] = frozenset({"idle", "committed", "rejected", "failed", "rolled_back"})
+UNSUCCESSFUL: frozenset[Phase] = frozenset({"rejected", "failed", "rolled_back"})
+TERMINAL: frozenset[Phase] = UNSUCCESSFUL | {"idle", "committed"}
 SETTLING: frozenset[Phase] = frozenset({"switching", "probation"})  # in which a newer wish waits
 NEXT: dict[Phase, Phase] = {
     "accepted": "downloading",
@@ -105,9 +106,12 @@ class TurnCame:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The agent has started. serves: the digest that active.json names."""
+    """The agent has started. serves: the digest that active.json names. entry_changed: the slot's `bundle:` in the config is
+    another one, so that its own model serves again.
+    """
 
     serves: str | None
+    entry_changed: bool = False
 
 
 Event = Ordered | Asked | Resolved | NewBytes | Done | AlreadyServed | Measured | Tried | Failed | Cancelled | TurnCame | Restarted
@@ -145,6 +149,8 @@ def _after(journal: Journal, event: Event) -> Journal:
             journal = _begun(journal, journal.waiting)
         case Cancelled(by_operator):
             journal = _cancelled(journal, by_operator=by_operator)
+        case Restarted(_, entry_changed=True) if journal.phase in TERMINAL:
+            journal = Journal(rev_seen=journal.rev_seen, seen=journal.seen, quarantine=journal.quarantine)
         case Restarted(serves):
             journal = _restarted(journal, serves)
         case Measured(swap):
@@ -166,6 +172,8 @@ def _advanced(journal: Journal, event: Event) -> Journal:
         case Done() if journal.phase != "accepted":
             following = NEXT[journal.phase]
             return _committed(journal) if following == "committed" else replace(journal, phase=following)
+        case Tried(failure):
+            return replace(journal, error=failure)
         case Failed(failure, guilty):
             return _failed(journal, failure, guilty=guilty)
     return journal
@@ -185,7 +193,7 @@ def _resolved(journal: Journal, target: Ref, *, at_hand: bool) -> Journal:
             detail = f"{target.name} {target.version} has failed on this device before; force brings it all the same"
             return _failed(journal, UpdateFailure(code="quarantined", phase=journal.phase, detail=detail, retryable=False))
         journal = replace(journal, quarantine=tuple(digest for digest in journal.quarantine if digest != target.digest))
-    return replace(journal, phase="verified" if at_hand else "downloading", target=target)
+    return replace(journal, phase="verified" if at_hand else "downloading", target=target, error=None)
 
 
 def _committed(journal: Journal) -> Journal:

@@ -98,6 +98,8 @@ def failure(code: UpdateErrorCode, phase: Phase, why: object, *, retryable: bool
     return UpdateFailure(code=code, phase=phase, detail=" ".join(str(why).split()), retryable=retryable)
 
 
-def has_passed(instant: str) -> bool:
-    """Whether an instant, as messages have it, is over."""
-    return datetime.fromisoformat(instant).timestamp() < time.time()
+def overdue(wish: Wish, computer: Computer) -> bool:
+    """Whether nobody wants it any more; not by a clock that is not set."""
+    if wish.not_after is None or not computer.clock_synced():
+        return False
+    return datetime.fromisoformat(wish.not_after).timestamp() < time.time()

@@ -1,4 +1,4 @@
-"""What the repository offers, as all slots of a device know it: looked at by one of them at a time, and every few hours."""
+"""What the repository offers, as all slots of a device know it: looked at by whoever needs to know, and every few hours."""
 
 import logging
 import threading
@@ -21,7 +21,6 @@ class Releases:
         self.repository = repository
         self._every_s = every_s
         self._on_listing = on_listing
-        self._looking = threading.Lock()  # TUF's local metadata admits one at a time
         self._stopping = threading.Event()
         self._told = False
         self._thread = threading.Thread(target=self._run, name="releases")
@@ -40,8 +39,7 @@ class Releases:
 
     def fresh(self, cancelled: Callable[[], bool]) -> Listing:
         """What the repository offers now. TrustError, DownloadError, StorageError; DownloadError too where it was cancelled."""
-        with self._looking:
-            listing = self.repository.refresh(cancelled)
+        listing = self.repository.refresh(cancelled)
         self._on_listing(listing)
         return listing
 

@@ -6,17 +6,16 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from agent.backoff import Backoff
-from agent.bundles.load import Bundle
+from agent.bundles.load import Bundle, in_store
 from agent.bundles.trust import Listing
-from agent.errors import AgentError, BundleError, StorageError, VettingError, WorkerError
+from agent.errors import AgentError, BundleError, DeviceUnfitError, StorageError, VettingError, WorkerError
 from agent.publish.messages import UpdateEvent, now_text
 from agent.publish.orders import BundleRef, CurrentBundle, Desired, Phase, Reported, UpdatePolicy
 from agent.update.candidate import Candidate
@@ -26,14 +25,16 @@ from agent.update.journal import Active, Journal, Ref, SlotFiles, Wish
 from agent.update.machine import (
     SETTLING,
     TERMINAL,
+    UNSUCCESSFUL,
     Asked,
     Cancelled,
+    Done,
     Event,
     Failed,
-    Measured,
     NewBytes,
     Ordered,
     Restarted,
+    Tried,
     TurnCame,
     is_conflict,
     is_stale,
@@ -45,6 +46,7 @@ from agent.worker.model import ModelWorker
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_S, RETRY_CAP_S = 5.0, 600.0
+END_S = 2.0  # of the agent's 5; a connection that is being made cannot be interrupted
 LEAST_PROGRESS = 0.01  # between two reports
 LEAST_REPORT_S = 1.0
 TOLD: dict[Phase, UpdateEvent] = {
@@ -67,8 +69,20 @@ class _Progress(NamedTuple):
 class Updater:
     """Of one slot. `open` and `start` are called once, in this order; the rest from any thread, returning at once."""
 
-    def __init__(self, name: str, entry: str, tools: Tools, files: SlotFiles, on_report: OnReport, on_event: OnEvent) -> None:
-        """entry: the slot's `bundle:` in the config. on_event(code, detail): told what a person may want to know, once each."""
+    def __init__(
+        self,
+        name: str,
+        entry: str,
+        tools: Tools,
+        files: SlotFiles,
+        on_report: OnReport,
+        on_event: OnEvent,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """entry: the slot's `bundle:` in the config. on_event(code, detail): told what a person may want to know, once each.
+
+        backoff: of what is tried again because of the network or the repository.
+        """
         self.name = name
         self._entry = entry
         self._tools = tools
@@ -89,15 +103,18 @@ class Updater:
         self._active = Active(factory=entry)
         self._journal = Journal()
         self._first: ModelWorker | None = None  # what serves when the agent starts
+        self._outcome: Event | None = None  # of the phase, as long as it is not on disk
         self._deferral: Deferral | None = None
         self._progress: _Progress | None = None
         self._listing: Listing | None = None
+        self._heeded = True  # whether what the listing says of the bundle that serves was seen to
+        self._telling = threading.Lock()  # held from looking to telling, lest an older look comes last
         self._told: Reported | None = None  # the last, without its time
         self._orders: deque[Event] = deque()
         self._attention = threading.Event()  # an order waits, or the end
         self._stopping = False
-        self._backoff = Backoff(FIRST_RETRY_S, RETRY_CAP_S)
-        self._thread = threading.Thread(target=self._run, name=f"update/{name}")
+        self._backoff = backoff or Backoff(FIRST_RETRY_S, RETRY_CAP_S)
+        self._thread = threading.Thread(target=self._run, name=f"update/{name}", daemon=True)
 
     # --- the agent's start and end
 
@@ -106,14 +123,16 @@ class Updater:
 
         AgentError where no model can be used, and none is on its way.
         """
-        active = self._files.active()
-        if active is None or active.factory != self._entry:
-            active = Active(factory=self._entry)
-        self._active = active
         self._journal = self._files.journal()
-        bundles = self._first_usable()
-        if bundles is not None:
-            self._first = self._tools.make_worker(bundles, True)
+        active = self._files.active()
+        entry_changed = active is not None and active.factory != self._entry
+        if active is not None and not entry_changed:
+            self._active = active
+        self._first = self._first_usable()
+        if entry_changed:
+            self._keep_active("the config names another model")
+        current = self._active.current
+        self._orders.append(Restarted(current.digest if current else None, entry_changed))
 
     def start(self) -> None:
         """Load the model, and go on with a deployment that the last agent left."""
@@ -127,7 +146,7 @@ class Updater:
         self._stopping = True
         self._attention.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(END_S)
         self._candidate.drop()
 
     # --- what people want
@@ -180,18 +199,14 @@ class Updater:
 
     def listing(self, listing: Listing) -> None:
         """What the repository offers now: a bundle that serves may have been withdrawn."""
-        self._listing = listing
-        current = self._active.current
-        if current and self._is_withdrawn(current) and self._journal.phase in TERMINAL:
-            good = [ref for ref in (self._active.previous, self._factory()) if ref and not self._is_withdrawn(ref)]
-            if good and good[0].digest != current.digest:
-                self._on_event("withdrawn", f"{current.name} {current.version} was withdrawn; back to {good[0].version}")
-                self._order(Asked(_back_to(good[0], "withdrawal")))
+        self._listing, self._heeded = listing, False
         self._report()
+        self.look()
 
     def look(self) -> None:
-        """The slot's worker has changed: it may have given up."""
-        self._attention.set()
+        """The slot's worker has changed: it may have given up. What is under way is not disturbed."""
+        if self._journal.phase in TERMINAL:
+            self._attention.set()
 
     # --- what is known
 
@@ -251,8 +266,8 @@ class Updater:
     # --- the thread
 
     def is_wanted(self) -> bool:
-        """See `Attention`."""
-        return self._attention.is_set()
+        """See `Attention`; a switch is not left in the middle for a wish that waits."""
+        return self._stopping or (self._attention.is_set() and self._journal.phase not in SETTLING)
 
     def wait(self, timeout_s: float) -> bool:
         """See `Attention`."""
@@ -261,11 +276,11 @@ class Updater:
     def progress(self, fraction: float) -> None:
         """See `Attention`."""
         told, now = self._progress, time.monotonic()
-        if told and fraction - told.fraction < LEAST_PROGRESS and fraction >= told.fraction:
-            return
-        if told and now - told.told_at < LEAST_REPORT_S:
-            return
-        self._progress = _Progress(fraction, now)
+        if told and not self._deferral:
+            hardly = 0 <= fraction - told.fraction < LEAST_PROGRESS
+            if hardly or now - told.told_at < LEAST_REPORT_S:
+                return
+        self._deferral, self._progress = None, _Progress(fraction, now)
         self._report()
 
     def new_bytes(self) -> None:
@@ -275,31 +290,32 @@ class Updater:
             self._apply(NewBytes())
 
     def _run(self) -> None:
-        self._take_up()
-        while not self._stopping:
+        self._report()
+        if self._slot.worker is None and self._journal.phase in TERMINAL:
+            name, _, version = self._entry.partition("@")
+            self.install(name, version, "config")
+        while True:
             self._attention.clear()
+            if self._stopping:
+                return
             try:
-                if self._orders:
-                    self._apply(self._orders[0])
-                    self._orders.popleft()
-                elif self._journal.phase in TERMINAL and self._journal.waiting:
-                    self._apply(TurnCame())
-                elif self._journal.phase in TERMINAL:
-                    self._retreat()
-                    self._report()
-                    self._attention.wait()
-                elif outcome := self._do():
-                    self._came(outcome)
+                self._go_on()
             except StorageError as error:  # of the journal: nothing has been done without it
                 self._defer(Deferral("disk", AGAIN_S, failure(error.code, self._journal.phase, error, retryable=True)))
 
-    def _take_up(self) -> None:
-        """Go on where the last agent was, or with a first model that has yet to come."""
-        current = self._active.current
-        self._orders.appendleft(Restarted(current.digest if current else None))
-        if self._slot.worker is None and self._journal.phase in TERMINAL:
-            name, _, version = self._entry.partition("@")
-            self._orders.append(Asked(Wish(deployment=_deployment(name, version), name=name, version=version, by="config")))
+    def _go_on(self) -> None:
+        """Do the next thing, or wait for one. StorageError."""
+        if self._orders:
+            self._apply(self._orders[0])
+            self._orders.popleft()
+        elif self._journal.phase not in TERMINAL:
+            if outcome := self._outcome or self._do():
+                self._came(outcome)
+        elif self._journal.waiting:
+            self._apply(TurnCame())
+        elif not (self._leave_failed() or self._leave_withdrawn()):
+            self._report()
+            self._attention.wait()
 
     def _do(self) -> Outcome:
         """What the phase asks for."""
@@ -313,43 +329,63 @@ class Updater:
         if isinstance(outcome, Deferral):
             self._defer(outcome)
             return
-        self._deferral = None
-        if not isinstance(outcome, Measured):
-            self._progress = None
-        settling = self._journal.phase in SETTLING
-        if self._journal.phase == "probation" and not isinstance(outcome, Failed | Measured):
+        self._outcome = outcome
+        if self._journal.phase == "probation" and isinstance(outcome, Done):
             self._point_at(target_of(self._journal))
-        try:
-            self._apply(outcome)
-        finally:
-            if isinstance(outcome, Failed):
-                self._undo(settling=settling)
+        self._apply(outcome)
+        self._outcome = None
         if self._journal.phase == "committed":
             self._candidate.settle()
             self._collect()
+        elif isinstance(outcome, Tried):
+            self._attention.wait(self._backoff.next_s())
 
-    def _retreat(self) -> None:
-        """Leave a model that cannot be loaded any more, its file damaged, say, for the one before or the factory's."""
-        current, factory = self._active.current, self._factory()
-        if self._slot.state != "failed" or current is None:
-            return
-        for ref in (self._active.previous, factory):
-            if ref and ref.digest != current.digest:
-                self._on_event("rolled_back", f"{current.name} {current.version} cannot be loaded any more; back to {ref.version}")
-                active = replace(self._active, current=ref, previous=None)
-                self._files.write(active)
-                self._active = active
-                self._candidate.restore(ref)
-                return
+    def _leave_failed(self) -> bool:
+        """A model that cannot be loaded any more, its file damaged, say, for the one before or the factory's."""
+        current = self._active.current
+        return self._slot.state == "failed" and current is not None and self._go_back(current)
 
-    def _undo(self, *, settling: bool) -> None:
+    def _leave_withdrawn(self) -> bool:
+        """A model that its publisher has withdrawn, for the one before or the factory's."""
+        heeded, self._heeded = self._heeded, True
+        current = self._active.current
+        if heeded or current is None or not self._is_withdrawn(current):
+            return False
+        for ref in self._others(current):
+            if not self._is_withdrawn(ref):
+                self._say("withdrawn", f"{current.name} {current.version} was withdrawn; back to {ref.name} {ref.version}")
+                self._apply(Asked(_back_to(ref, "withdrawal")))
+                return True
+        return False
+
+    def _undo(self) -> None:
         """Let what served serve, even where the disk does not take that down."""
-        self._candidate.drop()
-        if settling:
+        current = self._active.current
+        try:
+            self._candidate.restore(current)
+        except AgentError as error:
+            self._complain(current, error)
+            if current is None or not self._go_back(current):
+                self._slot.vacate()
+
+    def _go_back(self, current: Ref) -> bool:
+        """Let the first serve that can, of the model before and the factory's."""
+        for ref in self._others(current):
             try:
-                self._candidate.restore(self._active.current)
+                self._candidate.serve(ref)
             except AgentError as error:
-                log.error("slot %s: the model before cannot be used either: %s", self.name, error)  # noqa: TRY400  one line
+                self._complain(ref, error)
+                continue
+            why = f"{current.name} {current.version} cannot be used any more; back to {ref.name} {ref.version}"
+            self._active = replace(self._active, current=ref, previous=None)
+            self._keep_active(why)
+            self._say("rolled_back", why)
+            return True
+        return False
+
+    def _others(self, current: Ref) -> Iterable[Ref]:
+        """What may serve in place of it, the best first."""
+        return [ref for ref in (self._active.previous, self._factory()) if ref and ref.digest != current.digest]
 
     def _defer(self, deferral: Deferral) -> None:
         if self._deferral is None or self._deferral.reason != deferral.reason:
@@ -364,19 +400,24 @@ class Updater:
         before = self._journal
         if isinstance(event, Ordered) and (is_stale(before, event) or is_conflict(before, event)):
             if is_conflict(before, event):
-                self._on_event("conflict", f"two desired have rev {event.wish.rev}; the first holds. Deploy again")
+                self._say("conflict", f"two desired have rev {event.wish.rev}; the first holds. Deploy again")
             return
         after = step(before, event)
         if after == before:
             return
-        self._files.write(after)
-        self._journal = after
-        if isinstance(event, Ordered | Asked | Cancelled):
-            self._deferral = None
+        try:
+            self._files.write(after)
+        finally:
+            if before.phase in SETTLING and after.phase in UNSUCCESSFUL:
+                self._undo()
+        self._journal, self._deferral = after, None
+        if after.phase in TERMINAL or after.phase == "accepted":
+            self._candidate.drop()
+        if isinstance(event, Ordered | Asked | Cancelled) and after.phase not in SETTLING:
+            self._outcome = None
             self._backoff.reset()
-            if after.phase not in SETTLING:
-                self._candidate.drop()
-        if after.phase != before.phase:
+        if after.phase != before.phase or after.wish != before.wish:
+            self._progress = None
             self._tell(after)
         self._report()
 
@@ -391,10 +432,27 @@ class Updater:
         if journal.phase in TOLD:
             self._on_event(TOLD[journal.phase], f"{name}: {error.detail}" if error else name)
 
+    def _say(self, code: UpdateEvent, detail: str) -> None:
+        log.warning("slot %s: %s", self.name, detail)
+        self._on_event(code, detail)
+
+    def _complain(self, ref: Ref | None, error: AgentError) -> None:
+        name = f"{ref.name} {ref.version}" if ref else self._entry
+        log.error("slot %s: %s cannot be used: %s", self.name, name, "; ".join(str(error).splitlines()))
+
     def _point_at(self, target: Ref) -> None:
+        if target == self._active.current:  # an earlier try has come so far
+            return
         active = replace(self._active, current=target, previous=self._active.current)
         self._files.write(active)
         self._active = active
+
+    def _keep_active(self, why: str) -> None:
+        """Write down what serves already."""
+        try:
+            self._files.write(self._active)
+        except StorageError as error:
+            log.warning("slot %s: %s, which is found out again at the next start: %s", self.name, why, error)
 
     def _collect(self) -> None:
         try:
@@ -403,10 +461,11 @@ class Updater:
             log.warning("%s", error)
 
     def _report(self) -> None:
-        report = self.reported()
-        if replace(report, at="") != self._told:
-            self._told = replace(report, at="")
-            self._on_report(report)
+        with self._telling:
+            report = self.reported()
+            if replace(report, at="") != self._told:
+                self._told = replace(report, at="")
+                self._on_report(report)
 
     def _order(self, order: Event) -> None:
         self._orders.append(order)
@@ -414,39 +473,35 @@ class Updater:
 
     # --- bundles
 
-    def _first_usable(self) -> tuple[Bundle, ...] | None:
-        """Of current, previous and factory; None where the first is still to come. AgentError where there is none."""
-        problems: list[AgentError] = []
-        for ref in (self._active.current, self._active.previous):
+    def _first_usable(self) -> ModelWorker | None:
+        """Of current, previous and factory, not yet started; None where the first is to come. AgentError where there is none."""
+        active = self._active
+        for ref, before in ((active.current, active.previous), (active.previous, None)):
             if ref is None:
                 continue
             try:
                 bundles = self._candidate.open(ref)
+                worker = self._tools.make_worker(bundles, True)
             except AgentError as error:
-                log.error("slot %s: %s %s cannot be used: %s", self.name, ref.name, ref.version, error)  # noqa: TRY400  one line
-                problems.append(error)
+                self._complain(ref, error)
                 continue
-            self._active = replace(self._active, current=ref)
-            return bundles
+            self._active = replace(active, current=_ref(bundles, ref.origin), previous=before)
+            return worker
+        self._active = replace(active, current=None, previous=None)
         try:
             bundles = self._tools.open_factory()
         except AgentError:
-            if self._tools.releases is not None and "@" in self._entry:
+            if self._tools.releases is not None and in_store(self._entry):
                 return None
             raise
-        first = bundles[0]
-        self._active = replace(
-            self._active, current=Ref(name=first.name, version=first.version, digest=first.digest, origin="factory")
-        )
-        return bundles
+        self._active = replace(active, current=_ref(bundles, "factory"), previous=None)
+        return self._tools.make_worker(bundles, True)
 
-    @cache  # noqa: B019  it hashes the model's file; the updater lives as long as the agent
     def _factory(self) -> Ref | None:
         try:
-            bundle = self._tools.open_factory()[0]
+            return _ref(self._tools.open_factory(), "factory")
         except AgentError:
             return None
-        return Ref(name=bundle.name, version=bundle.version, digest=bundle.digest, origin="factory")
 
     def _is_withdrawn(self, ref: Ref) -> bool:
         release = self._listing.find(ref.name, ref.version) if self._listing else None
@@ -471,7 +526,8 @@ def _outcome_of(error: AgentError, phase: Phase) -> Failed | Deferral:
         case WorkerError():
             return Failed(failure(error.kind, phase, error), guilty=True)
         case BundleError():
-            return Failed(failure("bundle_invalid", phase, error))
+            unfit = isinstance(error, DeviceUnfitError)
+            return Failed(failure("device_unfit" if unfit else "bundle_invalid", phase, error))
     raise error
 
 
@@ -490,6 +546,11 @@ def _back_to(ref: Ref, by: str) -> Wish:
 def _deployment(name: str, version: str) -> str:
     """Of a wish from this computer."""
     return f"{name}-{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+def _ref(bundles: tuple[Bundle, ...], origin: Literal["factory", "store"]) -> Ref:
+    bundle = bundles[0]
+    return Ref(name=bundle.name, version=bundle.version, digest=bundle.digest, origin=origin)
 
 
 def _plain(ref: Ref | None) -> BundleRef | None:
