@@ -8,7 +8,7 @@ from agent.errors import DownloadError, TrustError
 from agent.publish.orders import UpdateFailure
 from agent.update.journal import Active, Journal, Ref, Wish
 from agent.update.machine import AlreadyServed, Failed, Resolved, Tried
-from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, failure, overdue, wish_of
+from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, factory_ref, failure, overdue, ref_to, wish_of
 
 
 class Finder:
@@ -26,13 +26,12 @@ class Finder:
         if wait_s := self._spread_s(wish):
             return Deferral("spread", wait_s)
         if wish.source == "factory":
-            bundle = self._tools.open_factory()[0]
-            target = Ref(name=bundle.name, version=bundle.version, digest=bundle.digest, origin="factory")
+            target = ref_to(self._tools.open_factory(), "factory")
         elif wish.name not in self._tools.allow:
             names = ", ".join(sorted(self._tools.allow))
             return Failed(failure("not_allowed", "accepted", f"this slot may have {names}, not {wish.name}; see its allow"))
         else:
-            found = self._stored(wish) if wish.source == "store" else self._released(wish, attention)
+            found = self._stored(wish) if wish.source == "store" else self._own(wish, active) or self._released(wish, attention)
             if not isinstance(found, Ref):
                 return found
             target = found
@@ -43,6 +42,14 @@ class Finder:
 
     def _at_hand(self, target: Ref) -> bool:
         return any(stored.digest == target.digest and stored.complete for stored in self._tools.store.bundles())
+
+    def _own(self, wish: Wish, active: Active) -> Ref | Failed | None:
+        """The very bundle that serves, did before, or stands in the config: nobody needs to vouch for it again."""
+        refs = [ref for ref in (active.current, active.previous, factory_ref(self._tools)) if ref and ref.digest == wish.digest]
+        known = self._known(wish)
+        if refs and known is not None and known.digest == wish.digest and known.withdrawn is not None:
+            return Failed(_withdrawn(known))
+        return refs[0] if refs else None
 
     def _stored(self, wish: Wish) -> Ref | Failed:
         assert wish.digest  # noqa: S101  whoever means a bundle of the store names it by its digest

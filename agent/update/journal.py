@@ -21,13 +21,14 @@ log = logging.getLogger(__name__)
 MAX_QUARANTINE = 64  # digests; the oldest is forgotten
 FULL = (28, 122)  # ENOSPC, EDQUOT
 
+Origin = Literal["factory", "store"]
 Record = TypeVar("Record", bound=Struct)
 
 
 class Ref(BundleRef, frozen=True, kw_only=True):
     """A bundle, and where it is opened: the slot's entry in the config, or the store."""
 
-    origin: Literal["factory", "store"]
+    origin: Origin
 
 
 class Wish(Struct, frozen=True, kw_only=True):

@@ -1,16 +1,17 @@
 """What the phases of a deployment have in common: what they work with, and what may come of one."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from agent.bundles.load import Bundle
 from agent.bundles.store import Store
+from agent.errors import AgentError
 from agent.publish.orders import DeferReason, Phase, UpdateErrorCode, UpdateFailure
 from agent.update.config import UpdatesConfig
-from agent.update.journal import Journal, Ref, Wish
+from agent.update.journal import Journal, Origin, Ref, Wish
 from agent.update.machine import Event
 from agent.update.releases import Releases
 from agent.worker.model import ModelWorker
@@ -79,6 +80,20 @@ class Tools:
     frames_in: Callable[[], int]
     collect: Callable[[], None]
     computer: Computer
+
+
+def ref_to(bundles: Sequence[Bundle], origin: Origin) -> Ref:
+    """To a bundle whose variants are open."""
+    bundle = bundles[0]
+    return Ref(name=bundle.name, version=bundle.version, digest=bundle.digest, origin=origin)
+
+
+def factory_ref(tools: Tools) -> Ref | None:
+    """To what the config names, if that can be used."""
+    try:
+        return ref_to(tools.open_factory(), "factory")
+    except AgentError:
+        return None
 
 
 def wish_of(journal: Journal) -> Wish:

@@ -7,14 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from agent.backoff import Backoff
-from agent.bundles.load import Bundle, in_store
-from agent.bundles.trust import Listing
+from agent.bundles.load import in_store
+from agent.bundles.trust import Listing, precedence
 from agent.errors import AgentError, BundleError, DeviceUnfitError, StorageError, VettingError, WorkerError
 from agent.publish.messages import UpdateEvent, now_text
 from agent.publish.orders import BundleRef, CurrentBundle, Desired, Phase, Reported, UpdatePolicy
@@ -40,7 +40,7 @@ from agent.update.machine import (
     is_stale,
     step,
 )
-from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, failure, target_of
+from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, factory_ref, failure, ref_to, target_of
 from agent.worker.model import ModelWorker
 
 log = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class Updater:
 
     def factory(self, by: str) -> None:
         """Back to what the config names. BundleError where that cannot be opened."""
-        factory = self._factory()
+        factory = factory_ref(self._tools)
         if factory is None:
             raise BundleError(f"slot {self.name}: {self._entry} cannot be opened")
         self._order(Asked(_back_to(factory, by)))
@@ -215,7 +215,7 @@ class Updater:
         """Whether the slot's model has given up and there is no other to go back to, nor one on its way."""
         if self._slot.state != "failed" or self._journal.phase not in TERMINAL:
             return False
-        current, refs = self._active.current, (self._active.previous, self._factory())
+        current, refs = self._active.current, (self._active.previous, factory_ref(self._tools))
         return current is None or all(ref is None or ref.digest == current.digest for ref in refs)
 
     def may_have(self, name: str) -> bool:
@@ -226,7 +226,7 @@ class Updater:
         """Digests of what the store must keep for this slot."""
         active, journal = self._active, self._journal
         wishes = [journal.waiting, *(order.wish for order in list(self._orders) if isinstance(order, Ordered | Asked))]
-        refs = [active.current, active.previous, self._factory()]
+        refs = [active.current, active.previous, factory_ref(self._tools)]
         if journal.phase not in TERMINAL:
             wishes.append(journal.wish)
             refs.append(journal.target)
@@ -385,7 +385,7 @@ class Updater:
 
     def _others(self, current: Ref) -> Iterable[Ref]:
         """What may serve in place of it, the best first."""
-        return [ref for ref in (self._active.previous, self._factory()) if ref and ref.digest != current.digest]
+        return [ref for ref in (self._active.previous, factory_ref(self._tools)) if ref and ref.digest != current.digest]
 
     def _defer(self, deferral: Deferral) -> None:
         if self._deferral is None or self._deferral.reason != deferral.reason:
@@ -485,7 +485,7 @@ class Updater:
             except AgentError as error:
                 self._complain(ref, error)
                 continue
-            self._active = replace(active, current=_ref(bundles, ref.origin), previous=before)
+            self._active = replace(active, current=ref_to(bundles, ref.origin), previous=before)
             return worker
         self._active = replace(active, current=None, previous=None)
         try:
@@ -494,23 +494,20 @@ class Updater:
             if self._tools.releases is not None and in_store(self._entry):
                 return None
             raise
-        self._active = replace(active, current=_ref(bundles, "factory"), previous=None)
+        self._active = replace(active, current=ref_to(bundles, "factory"), previous=None)
         return self._tools.make_worker(bundles, True)
-
-    def _factory(self) -> Ref | None:
-        try:
-            return _ref(self._tools.open_factory(), "factory")
-        except AgentError:
-            return None
 
     def _is_withdrawn(self, ref: Ref) -> bool:
         release = self._listing.find(ref.name, ref.version) if self._listing else None
         return release is not None and release.digest == ref.digest and release.withdrawn is not None
 
     def _available(self) -> BundleRef | None:
-        newest = self._listing.newest(self._tools.allow) if self._listing else None
-        current = self._active.current
+        quarantine, current = self._journal.quarantine, self._active.current
+        releases = self._listing.releases if self._listing else ()
+        newest = Listing(tuple(one for one in releases if one.digest not in quarantine)).newest(self._tools.allow)
         if newest is None or (current and current.digest == newest.digest):
+            return None
+        if current and current.name == newest.name and precedence(newest.version) < precedence(current.version):
             return None
         return BundleRef(name=newest.name, version=newest.version, digest=newest.digest)
 
@@ -546,11 +543,6 @@ def _back_to(ref: Ref, by: str) -> Wish:
 def _deployment(name: str, version: str) -> str:
     """Of a wish from this computer."""
     return f"{name}-{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
-
-
-def _ref(bundles: tuple[Bundle, ...], origin: Literal["factory", "store"]) -> Ref:
-    bundle = bundles[0]
-    return Ref(name=bundle.name, version=bundle.version, digest=bundle.digest, origin=origin)
 
 
 def _plain(ref: Ref | None) -> BundleRef | None:
