@@ -59,7 +59,7 @@ class Desk:
         begin_s = self._story.running_s + ALONE_S
         while self._story.running_s < begin_s:
             yield
-        state = yield from self._deploy(NEXT, f"another runtime, another input size, and it knows a {NEW}")
+        state = yield from self._deploy(NEXT, f"another runtime, another input size, and it knows {NEW}s")
         if state == "committed":
             broken = broken_copy(NEXT, self._folder / "parts-1.2.0", "1.2.0")
             yield from self._deploy(broken, f"broken: somebody has exchanged the labels {' and '.join(EXCHANGED)}")

@@ -37,6 +37,7 @@ LOG = "log"
 FIRST_RESULT_S = 60.0
 END_S = 6.0  # the agent ends within 5 s of SIGTERM
 LOOK_S = 0.05
+PROBATION = {"min_probation_s": 5, "min_probation_frames": 100}  # for people who watch
 
 
 def play() -> int:
@@ -109,7 +110,7 @@ def here(config: dict[str, Any], folder: Path, port: int, web: str, root: Path) 
         "models": models,
         "pipelines": pipelines,
         "mqtt": {"host": HOST, "port": port, "protocol": "3.1.1"},
-        "updates": {**config["updates"], "repository": web, "trust_root": str(root)},
+        "updates": {"repository": web, "trust_root": str(root), **PROBATION},
         "state_dir": str(folder / "state"),
     }
 
