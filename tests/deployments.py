@@ -1,4 +1,4 @@
-"""A slot under deployments: updater, store, trust, slot and workers as they are; the computer, and what a model does, as a test says.
+"""A slot under deployments: all parts are real but the computer, and what a model does; these are as a test says.
 
 The repository is a real one behind a real server. A pipeline is fed frame by frame, so that each result can be accounted for.
 """
@@ -282,7 +282,7 @@ class Device:
             clock_synced=self.computer.clock_synced,
             clock=lambda: self.clock,
         )
-        return Releases(trust, 3600.0, lambda listing: self.updater.listing(listing))
+        return Releases(trust, 3600.0, lambda listing: self.updater.listing(listing))  # noqa: PLW0108  there is none yet
 
     def _make_worker(self, bundles: tuple[Bundle, ...], restart: bool) -> ModelWorker:
         bundle = bundles[0]

@@ -1,4 +1,4 @@
-"""A runtime that behaves as the file at its model's path says at the moment, so that a model can turn bad. In a real model worker."""
+"""A runtime that behaves as the file at its model's path says at the moment, so that a model can turn bad while it serves."""
 
 import time
 from collections.abc import Sequence

@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 
 from agent.fleet.repository import FleetRepository
+from agent.publish.messages import now_text
 from agent.publish.topics import Topics
 from tests.agent_process import edge_agent, lines_of, start_agent
 from tests.conftest import ROOT
@@ -165,9 +166,11 @@ def end(agent: subprocess.Popen[str]) -> None:
         assert time.monotonic() - began < 5
 
 
-def kill(agent: subprocess.Popen[str]) -> None:
+def kill(agent: subprocess.Popen[str]) -> str:
+    """Returns the instant at which it was surely dead."""
     agent.send_signal(signal.SIGKILL)
     agent.wait()
+    return now_text()
 
 
 def test_a_model_is_swapped_under_a_running_stream_and_a_broken_one_is_refused(
@@ -215,13 +218,11 @@ def events(desk: Desk, code: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_killed_agent_goes_on(start: Callable[[], subprocess.Popen[str]], desk: Desk, phase: str) -> None:
     agent = start()
-    desk.wait_result("1.0.0")
     desk.deploy("1.1.0")
     desk.wait(phase)
-    kill(agent)
-    desk.clear()
+    killed_at = kill(agent)
     start()
-    report = desk.wait("committed")
+    report = desk.wait("committed", lambda report: report["at"] > killed_at)
     assert (report["current"]["version"], report["rev_applied"]) == ("1.1.0", 1)
     desk.wait_result("1.1.0")
 
@@ -229,10 +230,10 @@ def test_a_killed_agent_goes_on(start: Callable[[], subprocess.Popen[str]], desk
 def test_an_agent_that_is_killed_twice_in_probation_goes_back(start: Callable[[], subprocess.Popen[str]], desk: Desk) -> None:
     agent = start()
     desk.deploy("1.1.0", probation_frames=10_000_000)
+    killed_at = ""
     for _ in range(2):
-        desk.wait("probation")
-        kill(agent)
-        desk.clear()
+        desk.wait("probation", lambda report, since=killed_at: report["at"] > since)  # type: ignore[misc]
+        killed_at = kill(agent)
         agent = start()
     report = desk.wait("rolled_back")
     assert (report["error"]["code"], report["current"]["version"]) == ("interrupted", "1.0.0")
