@@ -197,7 +197,7 @@ class Device:
             self._feeding.set()
             if self.releases:
                 self.releases.stop()
-            self.updater.stop()
+            self.updater.close()
             self.mailbox.end()
             self._source.join()
             self.pipeline.stop()

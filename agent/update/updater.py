@@ -142,9 +142,13 @@ class Updater:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; what is under way goes on with the next agent."""
+        """Begin to end; what is under way goes on with the next agent."""
         self._stopping = True
         self._attention.set()
+
+    def close(self) -> None:
+        """End."""
+        self.stop()
         if self._thread.ident is not None:
             self._thread.join(END_S)
         self._candidate.drop()
@@ -200,7 +204,8 @@ class Updater:
     def listing(self, listing: Listing) -> None:
         """What the repository offers now: a bundle that serves may have been withdrawn."""
         self._listing, self._heeded = listing, False
-        self._report()
+        if self._told is not None:  # else it is told with how the last agent's deployment goes on
+            self._report()
         self.look()
 
     def look(self) -> None:
@@ -290,7 +295,6 @@ class Updater:
             self._apply(NewBytes())
 
     def _run(self) -> None:
-        self._report()
         if self._slot.worker is None and self._journal.phase in TERMINAL:
             name, _, version = self._entry.partition("@")
             self.install(name, version, "config")
@@ -404,6 +408,7 @@ class Updater:
             return
         after = step(before, event)
         if after == before:
+            self._report()
             return
         try:
             self._files.write(after)

@@ -17,6 +17,7 @@ from tests.bundle_folders import write_bundle
 from tests.deployments import QUICK, Device, FakeComputer, Shop, contiguous, footprint
 from tests.disks import remount, small_disk
 from tests.tuf_repository import answers, silent
+from tests.waiting import wait_until
 
 OLD, NEW, NEWER = "1.0.0", "1.1.0", "1.2.0"
 
@@ -282,7 +283,8 @@ def test_a_model_that_dries_up_is_rolled_back(device: Device) -> None:
     device.make(NEW, "blind")
     report = device.wait("rolled_back", deadline_s=40)
     assert (error(report)[0], current(report)) == ("dried_up", OLD)
-    assert contiguous(device.end())
+    sequence = [seq for seq, _ in device.end()]  # a frame in which nothing is seen has no result
+    assert sequence == sorted(set(sequence))
 
 
 def test_at_night_nothing_is_seen_by_either_and_that_is_no_fault(device: Device) -> None:
@@ -293,10 +295,10 @@ def test_at_night_nothing_is_seen_by_either_and_that_is_no_fault(device: Device)
     device.wait("committed", deadline_s=40)
 
 
-def test_a_model_that_cannot_be_kept_up_with_is_no_reason_to_refuse_the_next(device: Device) -> None:
-    """The one that serves crashes at every picture, and is restarted again and again."""
+def test_a_model_that_crashes_again_and_again_does_not_keep_the_next_from_serving(device: Device) -> None:
+    device.answered(1)
     device.make(OLD, "crash")
-    device.wait("idle", lambda _report: device.slot.worker is not None and device.slot.worker.restarts > 1)
+    wait_until(lambda: device.slot.worker is not None and device.slot.worker.restarts > 1, "two crashes")
     device.deploy(NEW)
     assert current(device.wait("committed")) == NEW
 
