@@ -169,8 +169,9 @@ class Device:
             open_factory=cache(partial(open_variants, self.entry, None, self.store)),
             make_worker=self._make_worker,
             frames_in=lambda: 0,  # not a live source: it waits
-            collect=lambda: self.store.collect(self.updater.keep()) and None,
+            collect=self._collect,
             computer=self.computer,
+            demand_s=0.05,
         )
         files = SlotFiles(self.state_dir / "models" / "main")
         self.updater = Updater("main", self.entry, tools, files, self._reported, self._told, Backoff(0.01, 0.05))
@@ -296,6 +297,9 @@ class Device:
         variant = Variant("", str(behaviour), "tests.switched_runtime:SwitchedRuntime", resolve, (Delegate("cpu"),), strict=False)
         plan = ModelPlan(str(bundle.place), (variant,), {}, 1, "all", 200 << 20)
         return ModelWorker("main", plan, 2, self.spawner, restart=restart)
+
+    def _collect(self) -> None:
+        self.store.collect(self.updater.keep())
 
     def _reported(self, report: Reported) -> None:
         decoded = msgspec.json.decode(msgspec.json.encode(report), type=Reported)  # which checks it by the schema

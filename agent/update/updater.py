@@ -313,6 +313,8 @@ class Updater:
             self._apply(self._orders[0])
             self._orders.popleft()
         elif self._journal.phase not in TERMINAL:
+            if self._journal.phase not in SETTLING:
+                self._leave_failed()
             if outcome := self._outcome or self._do():
                 self._came(outcome)
         elif self._journal.waiting:

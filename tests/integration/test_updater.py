@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -62,16 +63,18 @@ def test_a_good_deployment_commits_and_loses_nothing(device: Device) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "state", "code"),
+    ("version", "fields", "state", "code"),
     [
-        ({"version": NEW, "name": "dogs"}, "rejected", "not_allowed"),
-        ({"version": "9.9.9"}, "failed", "not_found"),
-        ({"version": NEW, "digest": "e" * 64}, "rejected", "digest_mismatch"),
-        ({"version": NEW, "not_after": "2020-01-01T00:00:00.000Z"}, "rejected", "expired"),
+        (NEW, {"name": "dogs"}, "rejected", "not_allowed"),
+        ("9.9.9", {}, "failed", "not_found"),
+        (NEW, {"digest": "e" * 64}, "rejected", "digest_mismatch"),
+        (NEW, {"not_after": "2020-01-01T00:00:00.000Z"}, "rejected", "expired"),
     ],
 )
-def test_a_wish_that_cannot_be_met_ends_as_it_is_accepted(device: Device, wish: dict[str, str], state: str, code: str) -> None:
-    device.deploy(**wish)  # type: ignore[arg-type]  the wish's own fields
+def test_a_wish_that_cannot_be_met_ends_as_it_is_accepted(
+    device: Device, version: str, fields: dict[str, Any], state: str, code: str
+) -> None:
+    device.deploy(version, **fields)
     report = device.wait(state)
     assert report.error is not None
     assert (report.error.code, report.error.phase, report.rev_seen, report.rev_applied) == (code, "accepted", 1, 0)
@@ -508,6 +511,17 @@ def test_a_damaged_bundle_gives_way_to_the_one_before(
         assert current(again.wait("committed", lambda report: report.rev_applied == 3)) == NEWER
 
 
+def test_a_model_that_cannot_be_loaded_any_more_gives_way_to_the_one_before(tmp_path: Path, shop: Shop) -> None:
+    deployed(tmp_path, shop, NEW)
+    device = Device(tmp_path, shop)
+    device.make(NEW, "broken")
+    with device:
+        device.wait("committed", lambda report: current(report) == OLD)
+        device.answered(5)
+        assert {version for _, version in device.results()} == {OLD}
+        assert [code for code, _ in device.events] == ["rolled_back"]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b'{"v": 2}', b"\0" * 100])
 @pytest.mark.parametrize("name", ["active.json", "journal.json"])
 def test_a_torn_record_leads_to_a_model_that_serves(tmp_path: Path, shop: Shop, name: str, content: bytes) -> None:
@@ -576,4 +590,4 @@ def error(report: Reported) -> tuple[str, str]:
 
 def current(report: Reported) -> str | None:
     """The version that serves."""
-    return report.current and report.current.version
+    return report.current.version if report.current else None
