@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -220,8 +220,8 @@ class Updater:
         """Whether the slot's model has given up and there is no other to go back to, nor one on its way."""
         if self._slot.state != "failed" or self._journal.phase not in TERMINAL:
             return False
-        current, refs = self._active.current, (self._active.previous, factory_ref(self._tools))
-        return current is None or all(ref is None or ref.digest == current.digest for ref in refs)
+        current = self._active.current
+        return current is None or not self._others(current)
 
     def may_have(self, name: str) -> bool:
         """Whether the slot's config allows a bundle of that name."""
@@ -389,7 +389,7 @@ class Updater:
             return True
         return False
 
-    def _others(self, current: Ref) -> Iterable[Ref]:
+    def _others(self, current: Ref) -> Sequence[Ref]:
         """What may serve in place of it, the best first."""
         return [ref for ref in (self._active.previous, factory_ref(self._tools)) if ref and ref.digest != current.digest]
 
