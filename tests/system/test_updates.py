@@ -194,9 +194,8 @@ def test_a_model_is_swapped_under_a_running_stream_and_a_broken_one_is_refused(
     assert sequence == sorted(set(sequence))
     versions = [version for _, version in desk.results()]
     assert versions == sorted(versions)
-    socket = tmp_path / "state/control.sock"
-    assert "quarantined" in lines_of(edge_agent("model", "install", "parts@1.2.0", "--socket", socket))[-1]
-    assert edge_agent("model", "rollback", "--socket", socket).returncode == 0
+    assert "quarantined" in lines_of(edge_agent("model", "install", "parts@1.2.0", cwd=tmp_path))[-1]
+    assert edge_agent("model", "rollback", cwd=tmp_path).returncode == 0
     desk.wait_result("1.0.0")
 
 
