@@ -21,9 +21,8 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalEr
 from tuf.ngclient import FetcherInterface
 
 from agent import __version__
-from agent.bundles.trust import Limits
+from agent.bundles.http import FetchLimits
 
-CHUNK_BYTES = 64 * 1024
 HEADERS = {"User-Agent": f"edge-agent/{__version__}", "Accept-Encoding": "identity"}
 URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # RFC 3986: reserved ones, and what is quoted already
 HANDLERS = (
@@ -40,7 +39,7 @@ HANDLERS = (
 class Fetcher(FetcherInterface):
     """Fetches the files of one refresh, which together have `limits.total_s` from now. FetcherInterface caps their lengths."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FetchLimits) -> None:
         self._limits = limits
         self._ends = time.monotonic() + limits.total_s
         self._opener = OpenerDirector()  # http and https alone: no file:, no ftp:
@@ -67,7 +66,7 @@ class Fetcher(FetcherInterface):
 
     def _body(self, url: str, response: http.client.HTTPResponse) -> Iterator[bytes]:
         since, received = time.monotonic(), 0
-        while data := response.read1(CHUNK_BYTES):
+        while data := response.read1(self._limits.chunk_bytes):
             yield data
             received += len(data)
             self._wait_s(url)
@@ -83,12 +82,12 @@ class Fetcher(FetcherInterface):
         left = self._ends - time.monotonic()
         if left <= 0:
             raise self._slow(url)
-        return min(left, self._limits.wait_s)
+        return min(left, self._limits.timeout_s)
 
     def _slow(self, url: str) -> SlowRetrievalError:
         if time.monotonic() >= self._ends:
             return SlowRetrievalError(f"{_name(url)}: not here after {self._limits.total_s:g} s, which all files together have")
-        return SlowRetrievalError(f"{_name(url)}: nothing came for {self._limits.wait_s:g} s")
+        return SlowRetrievalError(f"{_name(url)}: nothing came for {self._limits.timeout_s:g} s")
 
 
 def _name(url: str) -> str:
