@@ -20,10 +20,8 @@ from urllib.request import (
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
 
-from agent import __version__
-from agent.bundles.http import FetchLimits
+from agent.bundles.http import HEADERS, FetchLimits, reason
 
-HEADERS = {"User-Agent": f"edge-agent/{__version__}", "Accept-Encoding": "identity"}
 URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # RFC 3986: reserved ones, and what is quoted already
 HANDLERS = (
     ProxyHandler,
@@ -60,9 +58,9 @@ class Fetcher(FetcherInterface):
         except URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise self._slow(url) from None
-            raise DownloadError(f"{_name(url)}: {_reason(error.reason)}") from None
+            raise DownloadError(f"{_name(url)}: {reason(error.reason)}") from None
         except (http.client.HTTPException, OSError, ValueError) as error:
-            raise DownloadError(f"{_name(url)}: {_reason(error)}") from None
+            raise DownloadError(f"{_name(url)}: {reason(error)}") from None
 
     def _body(self, url: str, response: http.client.HTTPResponse) -> Iterator[bytes]:
         since, received = time.monotonic(), 0
@@ -93,7 +91,3 @@ class Fetcher(FetcherInterface):
 def _name(url: str) -> str:
     """What a file is called in messages; whoever catches them names the repository."""
     return url.rpartition("/")[2]
-
-
-def _reason(reason: object) -> str:
-    return (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__
