@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from agent.config import Config
 from agent.control.lock import StateLock
 from agent.control.place import socket_path
 from agent.control.server import ControlServer
+from agent.errors import AgentError
 from agent.health.heartbeat import Heartbeat
 from agent.health.host import Host, clock_synced, hardware, versions
 from agent.pipeline.mailbox import Mailbox
@@ -57,7 +59,8 @@ from agent.worker.spawner import Spawner
 log = logging.getLogger(__name__)
 
 COMMAND_S = 0.5  # for one that is being executed
-FLUSH_S = 2.0  # for the broker to acknowledge the last messages; with the pipelines' drain well within 5 s of SIGTERM
+END_S = 4.5  # from SIGTERM to the end, of which 5 are allowed
+FLUSH_S, LEAST_FLUSH_S = 2.0, 0.5  # for the broker to acknowledge the last messages
 LOOK_S = 0.5
 PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime", "openvino", "opencv-python-headless", "numpy", "paho-mqtt")
 
@@ -109,12 +112,16 @@ class App:
         self._inbox = CommandInbox(remote, self._publisher, self._topics.replies)
 
     def run(self) -> int:
-        """Run until SIGTERM, SIGINT or the end of all sources; returns the exit status."""
+        """Run until SIGTERM, SIGINT or the end of all sources; returns the exit status. AgentError where it cannot begin."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: self._stop.set())
         threading.excepthook = self._thread_broke
         log.info("edge-agent %s as %s, session %s", __version__, self._config.device_id, self._session)
-        self._start()
+        try:
+            self._start()
+        except AgentError:
+            self._shut_down()
+            raise
         while not (self._stop.wait(LOOK_S) or self._finished()):
             pass
         failed = self._broken.is_set() or self._given_up()
@@ -149,15 +156,16 @@ class App:
 
     def _shut_down(self) -> None:
         """In order, each step bounded, so that it is over within 5 s of SIGTERM."""
-        self._inbox.stop(COMMAND_S)
-        _together([self._updates.stop, *(source.stop for source in self._sources.values())])
+        ends = time.monotonic() + END_S
+        sources = [source.stop for source in self._sources.values()]
+        _together([partial(self._inbox.stop, COMMAND_S), self._updates.stop, *sources])
         for pipeline in self._pipelines.values():
             pipeline.stop()
         for pipeline in self._pipelines.values():
             pipeline.join()
         self._health.stop()
         _together([model.close for model in self._models.values()])
-        self._publisher.stop(FLUSH_S)
+        self._publisher.stop(max(LEAST_FLUSH_S, min(FLUSH_S, ends - time.monotonic())))
         self._spawner.close()
         self._heartbeat.remove()
         self._release.close()

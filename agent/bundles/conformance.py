@@ -51,13 +51,13 @@ def _init(folder: Path, root: Path) -> int:
 def _use(args: argparse.Namespace) -> int:
     from tuf.api.exceptions import DownloadError, RepositoryError  # noqa: PLC0415  `init` starts without TUF
 
-    from agent.bundles.trust import Limits  # noqa: PLC0415  as above
+    from agent.bundles.trust import LIMITS  # noqa: PLC0415  as above
     from agent.bundles.tuf_client import Client  # noqa: PLC0415  as above
     from agent.bundles.tuf_fetcher import Fetcher  # noqa: PLC0415  as above
 
     root = (args.metadata_dir / TRUSTED_ROOT).read_bytes()
     try:
-        client = Client(args.metadata_dir, args.metadata_url, root, Fetcher(Limits()), datetime.now(UTC))
+        client = Client(args.metadata_dir, args.metadata_url, root, Fetcher(LIMITS), datetime.now(UTC))
         client.refresh()
         for name in args.target_name if args.command == "download" else ():
             if client.fetch(name, args.target_base_url, args.target_dir) is None:

@@ -17,6 +17,7 @@ from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Reque
 from agent import __version__
 from agent.errors import BundleError, DownloadError
 
+HEADERS = {"User-Agent": f"edge-agent/{__version__}", "Accept-Encoding": "identity"}
 HTTPS_ALONE = ("https",)
 HTTP_TOO = ("https", "http")  # where a hash that was proven otherwise says what must come
 REDIRECTIONS = (301, 302, 303, 307, 308)
@@ -76,11 +77,11 @@ def receive(
                 raise BundleError(f"{url}: it has no more than {at} bytes: not the file that was expected") from None
             raise DownloadError(f"{url}: {_status(error)}") from None
         except URLError as error:
-            raise guard.error or DownloadError(f"{url}: {_reason(error.reason)}") from None
+            raise guard.error or DownloadError(f"{url}: {reason(error.reason)}") from None
         except TimeoutError:
             raise DownloadError(f"{url}: nothing came for {limits.timeout_s:g} s; {_rest(at, length)}") from None
         except (http.client.HTTPException, OSError, ValueError) as error:
-            raise guard.error or DownloadError(f"{url}: {_reason(error)}; {_rest(at, length)}") from None
+            raise guard.error or DownloadError(f"{url}: {reason(error)}; {_rest(at, length)}") from None
         if at < length:
             raise guard.error or DownloadError(f"{url}: the connection ended too early; {_rest(at, length)}")
 
@@ -161,7 +162,7 @@ def _open(
     url: str, at: int, etag: str | None, limits: FetchLimits, guard: _Guard, schemes: Collection[str]
 ) -> http.client.HTTPResponse:
     _check_scheme(url, schemes)
-    headers = {"User-Agent": f"edge-agent/{__version__}", "Accept-Encoding": "identity"}
+    headers = dict(HEADERS)
     if at:
         headers["Range"] = f"bytes={at}-"
         if etag:
@@ -243,13 +244,13 @@ def _status(error: HTTPError) -> str:
     return f"{what}; is the address still right?" if error.code in (404, 410) else what
 
 
-def _reason(reason: object) -> str:
+def reason(error: object) -> str:
     """What went wrong, in one line, without Python's decoration."""
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {reason.verify_message}"
-    if isinstance(reason, TimeoutError):
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, TimeoutError):
         return "no answer"
-    text = (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
 

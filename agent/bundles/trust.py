@@ -4,7 +4,6 @@ TUF itself runs in a short-lived child, `agent.bundles.trust_child`: nothing of 
 from the network can neither crash nor hang the agent. Layout of a repository, and what is believed: docs/trust.md.
 """
 
-import errno
 import hashlib
 import os
 import re
@@ -21,10 +20,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agent import durable
+from agent.bundles.disk import storage_errors
+from agent.bundles.http import FetchLimits
 from agent.checked import Name, Version
 from agent.errors import DownloadError, StorageError, TrustError
 
 POLL_S = 0.1  # how soon a wish to cancel is noticed
+LIMITS = FetchLimits(total_s=300.0)
+START_S = 60.0  # for the child to start, and to check what it fetches
 CHILD = (sys.executable, "-P", "-m", "agent.bundles.trust_child")
 TARGET = re.compile(r"([^/\s]+)/([^/\s]+)/manifest\.json")
 
@@ -81,27 +84,16 @@ def release(path: str, length: int, sha256: str | None, custom: object) -> Relea
         return None
 
 
-class Limits(Struct, frozen=True):
-    """What a refresh may take. wait_s: for a connection, and for each piece. min_bytes_per_s: of one file, over window_s.
-
-    total_s: for all files together. start_s: for the child to start and to check them, besides.
-    """
-
-    wait_s: float = 30.0
-    min_bytes_per_s: float = 1000.0
-    window_s: float = 30.0
-    total_s: float = 300.0
-    start_s: float = 60.0
-
-
 class Request(Struct, frozen=True):
-    """What the child is to do. root: the root metadata that are trusted. now: the time, by the device's clock."""
+    """What the child is to do. root: the root metadata that are trusted. now: the time, by the device's clock. limits: of the rate
+    each file's own, of the time for all together.
+    """
 
     metadata_url: str
     folder: str
     root: bytes
     now: datetime
-    limits: Limits
+    limits: FetchLimits
 
 
 class Failure(Struct, frozen=True):
@@ -133,7 +125,8 @@ class Repository:
         *,
         clock_synced: Callable[[], bool],
         clock: Callable[[], datetime] = _utc_now,
-        limits: Limits | None = None,
+        limits: FetchLimits = LIMITS,
+        start_s: float = START_S,
     ) -> None:
         """url: of the published folder, http or https. root: the file with the root metadata that are trusted first.
 
@@ -145,7 +138,8 @@ class Repository:
         self._folder = folder
         self._clock_synced = clock_synced
         self._clock = clock
-        self._limits = limits or Limits()
+        self._limits = limits
+        self._limit_s = limits.total_s + start_s
         self._refreshing = threading.Lock()
 
     def refresh(self, cancelled: Callable[[], bool] = lambda: False) -> Listing:
@@ -161,9 +155,8 @@ class Repository:
         try:
             request = Request(f"{self._url}/metadata", str(folder / "metadata"), root, self._clock(), self._limits)
             listing = self._told(self._ask(msgspec.json.encode(request), cancelled))
-            durable.write(folder / "listing.json", msgspec.json.encode(listing))
-        except OSError as error:
-            raise StorageError(f"{folder}: cannot be written: {error.strerror}", disk_failure(error)) from None
+            with storage_errors(folder):
+                durable.write(folder / "listing.json", msgspec.json.encode(listing))
         finally:
             self._refreshing.release()
         return listing
@@ -199,7 +192,13 @@ class Repository:
     def _ask(self, request: bytes, cancelled: Callable[[], bool]) -> Answer:
         pipe = subprocess.PIPE
         try:
-            child = subprocess.Popen([*CHILD, str(os.getpid())], stdin=pipe, stdout=pipe, stderr=pipe)  # noqa: S603  ours
+            child = subprocess.Popen(  # noqa: S603  ours
+                [*CHILD, str(os.getpid())],
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                start_new_session=True,  # Ctrl-C at the agent's terminal is for the agent alone
+            )
         except OSError as error:  # no memory, too many processes
             raise DownloadError(f"{self._url}: the check of its metadata cannot be started: {error.strerror}") from None
         with child:
@@ -218,8 +217,7 @@ class Repository:
 
     def _wait(self, child: subprocess.Popen[bytes], request: bytes, cancelled: Callable[[], bool]) -> tuple[bytes, bytes]:
         """What it says on stdout and stderr until it ends."""
-        limit_s = self._limits.total_s + self._limits.start_s
-        ends = time.monotonic() + limit_s
+        ends = time.monotonic() + self._limit_s
         unsent: bytes | None = request
         while True:
             try:
@@ -228,7 +226,7 @@ class Repository:
                 unsent = None  # the next call goes on with this one's
             self._heed(cancelled)
             if time.monotonic() > ends:
-                raise DownloadError(f"{self._url}: its metadata were not here after {limit_s:g} s", "too_slow")
+                raise DownloadError(f"{self._url}: its metadata were not here after {self._limit_s:g} s", "too_slow")
 
     def _heed(self, cancelled: Callable[[], bool]) -> None:
         if cancelled():
@@ -252,11 +250,6 @@ class Repository:
                 raise StorageError(_line(failure.message), failure.kind)
             case _:
                 assert_never(failure.kind)
-
-
-def disk_failure(error: OSError) -> Literal["disk_full", "disk_error"]:
-    """What a failure to write is called."""
-    return "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "disk_error"
 
 
 def _line(text: str) -> str:

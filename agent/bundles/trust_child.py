@@ -3,28 +3,28 @@
 An error that has no place in an Answer ends in a traceback on stderr and status 1, which the agent tells in one line.
 """
 
-import ctypes
-import os
-import signal
 import sys
 from pathlib import Path
 
 import msgspec
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError, SlowRetrievalError
 
-from agent.bundles.trust import Answer, Failure, Request, disk_failure
+from agent.bundles.disk import storage_errors
+from agent.bundles.trust import Answer, Failure, Request
 from agent.bundles.tuf_client import Client
 from agent.bundles.tuf_fetcher import Fetcher
-
-PR_SET_PDEATHSIG = 1
+from agent.errors import StorageError
+from agent.parent import die_with
 
 
 def answer(request: Request) -> Answer:
     """Do what is asked for."""
+    folder = Path(request.folder)
     try:
-        client = Client(Path(request.folder), request.metadata_url, request.root, Fetcher(request.limits), request.now)
-        client.refresh()
-        return Answer(client.listing())
+        with storage_errors(folder):
+            client = Client(folder, request.metadata_url, request.root, Fetcher(request.limits), request.now)
+            client.refresh()
+            return Answer(client.listing())
     except ExpiredMetadataError as error:
         failure = Failure("expired", str(error))
     except RepositoryError as error:
@@ -33,16 +33,14 @@ def answer(request: Request) -> Answer:
         failure = Failure("too_slow", str(error))
     except DownloadError as error:
         failure = Failure("network", str(error))
-    except OSError as error:
-        failure = Failure(disk_failure(error), f"{error.filename or request.folder}: {error.strerror or error}")
+    except StorageError as error:
+        failure = Failure(error.code, str(error))
     return Answer(failure=failure)
 
 
 def main() -> None:
     """Die with the agent, and answer it."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):  # it died before we asked to be told
-        sys.exit(1)
+    die_with(int(sys.argv[1]))
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     sys.stdout.buffer.write(msgspec.json.encode(answer(request)))
 

@@ -20,11 +20,8 @@ from urllib.request import (
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
 
-from agent import __version__
-from agent.bundles.trust import Limits
+from agent.bundles.http import HEADERS, FetchLimits, reason
 
-CHUNK_BYTES = 64 * 1024
-HEADERS = {"User-Agent": f"edge-agent/{__version__}", "Accept-Encoding": "identity"}
 URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # RFC 3986: reserved ones, and what is quoted already
 HANDLERS = (
     ProxyHandler,
@@ -40,7 +37,7 @@ HANDLERS = (
 class Fetcher(FetcherInterface):
     """Fetches the files of one refresh, which together have `limits.total_s` from now. FetcherInterface caps their lengths."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FetchLimits) -> None:
         self._limits = limits
         self._ends = time.monotonic() + limits.total_s
         self._opener = OpenerDirector()  # http and https alone: no file:, no ftp:
@@ -61,13 +58,13 @@ class Fetcher(FetcherInterface):
         except URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise self._slow(url) from None
-            raise DownloadError(f"{_name(url)}: {_reason(error.reason)}") from None
+            raise DownloadError(f"{_name(url)}: {reason(error.reason)}") from None
         except (http.client.HTTPException, OSError, ValueError) as error:
-            raise DownloadError(f"{_name(url)}: {_reason(error)}") from None
+            raise DownloadError(f"{_name(url)}: {reason(error)}") from None
 
     def _body(self, url: str, response: http.client.HTTPResponse) -> Iterator[bytes]:
         since, received = time.monotonic(), 0
-        while data := response.read1(CHUNK_BYTES):
+        while data := response.read1(self._limits.chunk_bytes):
             yield data
             received += len(data)
             self._wait_s(url)
@@ -83,18 +80,14 @@ class Fetcher(FetcherInterface):
         left = self._ends - time.monotonic()
         if left <= 0:
             raise self._slow(url)
-        return min(left, self._limits.wait_s)
+        return min(left, self._limits.timeout_s)
 
     def _slow(self, url: str) -> SlowRetrievalError:
         if time.monotonic() >= self._ends:
             return SlowRetrievalError(f"{_name(url)}: not here after {self._limits.total_s:g} s, which all files together have")
-        return SlowRetrievalError(f"{_name(url)}: nothing came for {self._limits.wait_s:g} s")
+        return SlowRetrievalError(f"{_name(url)}: nothing came for {self._limits.timeout_s:g} s")
 
 
 def _name(url: str) -> str:
     """What a file is called in messages; whoever catches them names the repository."""
     return url.rpartition("/")[2]
-
-
-def _reason(reason: object) -> str:
-    return (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.2  # how often a waiting pipeline sees whether it is to stop
 SNAPSHOT_S = 5.0  # for a frame to come
-DRAIN_S = 1.5  # for frames that are under way when a pipeline ends
+DRAIN_S = 1.5  # for frames that are under way when a pipeline is to end
 
 
 class Pipeline:
@@ -121,15 +121,15 @@ class Pipeline:
             self._take_frames()
         finally:
             self.mailbox.end()  # its source must not wait for it
-        self._drain()
+        self._at_rest(DRAIN_S)
 
     def _take_frames(self) -> None:
         use: Use | None = None
         while not self._stopping.is_set():
             if self.mailbox.over:
-                self._drain()
-                if self.mailbox.over:  # nothing that was under way has come back
+                if self._at_rest(LOOK_S) and self.mailbox.over:  # nothing that was under way has come back
                     return
+                continue
             if not self._resumed.wait(LOOK_S):
                 continue
             if not self.mailbox.live and not self._publisher.wait_ready(LOOK_S):
@@ -172,12 +172,13 @@ class Pipeline:
             self._stopping.wait(LOOK_S)
             return None
 
-    def _drain(self) -> None:
-        """Wait until nothing is under way, but not for ever."""
-        deadline = time.monotonic() + DRAIN_S
+    def _at_rest(self, timeout_s: float) -> bool:
+        """Wait until nothing is under way; False after the timeout."""
+        deadline = time.monotonic() + timeout_s
         taken = [self._permits.acquire(timeout=max(0.0, deadline - time.monotonic())) for _ in range(self._in_flight)]
         for _ in filter(None, taken):
             self._permits.release()
+        return all(taken)
 
     def _settle(self, use: Use, held: Frame | None, shadow: Shadow | None, answer: Answer) -> None:
         """What has become of a frame; on the worker's thread."""

@@ -26,9 +26,9 @@ class Snapshot:
         self._frame: Frame | None = None
 
     def offer(self, frame: Frame) -> None:
-        """The pipeline has taken a frame. Nobody waits, most of the time."""
-        if self._waiting:
-            with self._changed:
+        """The pipeline has taken a frame. Nobody waits, most of the time: then it is not kept."""
+        with self._changed:
+            if self._waiting:
                 self._frame = frame
                 self._changed.notify_all()
 

@@ -89,6 +89,7 @@ class ModelWorker:
         self._start = Start(spawner, name, plan)
         self._serving: Serving | None = None  # what serves, or did last
         self._ready = False  # whether it takes requests
+        self._down = True  # whether none serves, nor is about to take over
         self._trial: Trial | None = None  # of the way up
         self._free: deque[InputSlot] = deque()
         self._leased = 0  # slots that are acquired and not given back, or of whose requests it is not told yet what became of them
@@ -141,7 +142,7 @@ class ModelWorker:
         with self._changed:
             self._changed.wait_for(lambda: self._serving or self._given_up or self._closing.is_set(), timeout_s)
             if self._given_up:
-                raise self._given_up
+                raise _bare(self._given_up)
             return self.known_spec
 
     def acquire(self, timeout_s: float) -> InputSlot | None:
@@ -155,7 +156,7 @@ class ModelWorker:
                 lambda: self._can_give() or self._given_up or self._drains != drains or self._closing.is_set(), timeout_s
             )
             if self._given_up:
-                raise self._given_up
+                raise _bare(self._given_up)
             if not self._can_give():
                 return None
             self._leased += 1
@@ -174,13 +175,15 @@ class ModelWorker:
             self._next_id += 1
             view = TensorView(0, slot.input.dtype.name, slot.input.shape)
             request = _Request(Infer(self._next_id, 0, slot.index, [[view]], thresholds), slot, done)
-            if not self._pending:
-                self._head_since_ns = time.monotonic_ns()
             over = self._ended or slot.spec is not self.known_spec
             if not over:
                 self._pending.append(request)
                 if self._ready and self._serving:
                     self._send(self._serving.loaded.process, request)
+                elif self._down:
+                    self._changed.notify_all()  # a drain may be waiting for it
+                if len(self._pending) == 1:
+                    self._head_since_ns = time.monotonic_ns()
         if over:
             self._fail([request])
 
@@ -200,7 +203,8 @@ class ModelWorker:
                     return True
                 if not self._stuck():
                     return False
-            self._fail_pending()
+                stuck = self._take_pending()
+            self._fail(stuck)
 
     def keep(self) -> bool:
         """From now on restart it for ever; False where it has given up already."""
@@ -280,10 +284,10 @@ class ModelWorker:
                 self._free = deque(serving.pool.slots)
             stale = [request for request in self._pending if request.slot.spec is not serving.pool.spec]
             self._pending = deque(request for request in self._pending if request.slot.spec is serving.pool.spec)
-            self._ready = True
-            self._head_since_ns = time.monotonic_ns()
+            self._ready, self._down = True, False
             for request in self._pending:
                 self._send(serving.loaded.process, request)
+            self._head_since_ns = time.monotonic_ns()
             self._changed.notify_all()
         self._fail(stale)
         if old is not None and old.pool is not serving.pool:
@@ -302,7 +306,7 @@ class ModelWorker:
             message = process.receive(look_ns if due_ns is None else min(look_ns, due_ns))
             if message is not None:
                 self._deliver(serving, unwrap(process, message, Inferred))
-            elif due_ns is not None and time.monotonic_ns() >= due_ns:
+            elif due_ns is not None and due_ns <= look_ns:
                 raise WorkerError(f"{self.name}: no answer within {serving.deadline_ns / 1e9:.1f} s", "deadline")
         return None
 
@@ -347,7 +351,7 @@ class ModelWorker:
 
     def _stuck(self) -> bool:
         """Whether requests wait for a worker that is not there."""
-        return bool(self._pending) and not self._ready
+        return bool(self._pending) and self._down
 
     def _told(self, requests: int) -> None:
         """So many have heard what became of their requests."""
@@ -369,7 +373,7 @@ class ModelWorker:
     def _abandon(self, process: Process) -> None:
         """End a process and what was under way in it, and beside it."""
         with self._changed:
-            self._ready = False
+            self._ready, self._down = False, True
             trial, self._trial = self._trial, None
         process.end()
         self._fail_pending()
@@ -379,9 +383,13 @@ class ModelWorker:
     def _fail_pending(self) -> None:
         """What is under way comes to nothing."""
         with self._changed:
-            failed = list(self._pending)
-            self._pending.clear()
+            failed = self._take_pending()
         self._fail(failed)
+
+    def _take_pending(self) -> list[_Request]:
+        taken = list(self._pending)
+        self._pending.clear()
+        return taken
 
     def _fail(self, requests: list[_Request]) -> None:
         with self._changed:
@@ -414,6 +422,8 @@ class ModelWorker:
 
 
 def _bare(error: AgentError) -> AgentError:
-    """The error without the frames that it came through: whoever keeps it would keep a closed worker's memory with them."""
+    """The error without the frames that it came through: whoever keeps it would keep a closed worker's memory with them. Each time
+    that it is raised again adds some.
+    """
     error.__context__ = None
     return error.with_traceback(None)

@@ -56,14 +56,16 @@ class WorkerProcess(Generic[Message]):
             raise WorkerError(f"{self.name}: {self._obituary()}", "crashed") from None
 
     def receive(self, deadline_ns: int) -> Message | None:
-        """The next message, or None when the monotonic clock reaches `deadline_ns`. WorkerError where it died or leaks."""
+        """The next message; None where there is none when the monotonic clock has reached `deadline_ns`, looked at after that, lest
+        a worker is blamed for an agent that had to wait for a processor. WorkerError where it died or leaks.
+        """
         while True:
             now = time.monotonic_ns()
             self._watch_memory(now)
             wait_s = min(LOOK_S, (deadline_ns - now) / 1e9)
             if self._poll.poll(max(0.0, wait_s * 1000)):
                 return self._read()
-            if time.monotonic_ns() >= deadline_ns:
+            if now >= deadline_ns:
                 return None
 
     def kill(self) -> None:

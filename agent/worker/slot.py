@@ -70,7 +70,7 @@ class ModelSlot:
 
     @property
     def watch(self) -> ProbationFigures:
-        """Of what serves, or of the candidate that it has fallen back from."""
+        """Of what serves, or did last, since it began to serve."""
         with self._changed:
             return self._watch.figures()
 
@@ -108,7 +108,7 @@ class ModelSlot:
             except AgentError:
                 if self._stays(worker, end):
                     raise
-                continue
+                slot = None
             if slot is not None:
                 with self._changed:
                     if self._open and worker is self._worker:
@@ -158,18 +158,22 @@ class ModelSlot:
     # --- for whoever decides what serves
 
     def serve(self, worker: ModelWorker) -> None:
-        """Take a worker, started or not yet, as what serves, in a slot that has none. WorkerError where the slot is closed."""
+        """Take a worker, started or not yet, as what serves, in a slot that has none. WorkerError where the slot is closed, or the
+        worker has given up: it is still the caller's then.
+        """
         with self._changing, self._changed:
             self._refuse_if_closed()
-            worker.keep()
             worker.on_change = self._worker_changed
+            if not worker.keep():
+                raise self._dead(worker)
             self.fallen, self._watch = None, Watch(worker)
             self._point_to(worker)
         self._on_change(self)
 
     def switch(self, candidate: ModelWorker, *, keep_standby: bool, timeout_s: float) -> None:
         """A running worker takes over between two frames. keep_standby: what served stays warm, and serves again at once if the
-        candidate fails before `commit`; without, the candidate is restarted from now on, and what served is closed.
+        candidate fails before `commit`; without, or where what served has given up, that is closed, and the candidate is restarted
+        from now on.
 
         WorkerError where the candidate does not run any more, or what serves has not answered within the timeout: that goes on
         serving then, and the candidate is still the caller's.
@@ -179,7 +183,8 @@ class ModelSlot:
             try:
                 if old is not None:
                     self._rest(old, timeout_s)
-                leaving = self._take_over(candidate, old, guarded=keep_standby and old is not None)
+                standby = old if keep_standby and old is not None and old.given_up is None else None
+                leaving = self._take_over(candidate, old, standby)
             except WorkerError:
                 with self._changed:
                     self._gap.give_up()
@@ -246,17 +251,20 @@ class ModelSlot:
         if not worker.drain(timeout_s):
             raise WorkerError(f"{self.name}: what serves has not come to rest within {timeout_s:.1f} s", "deadline")
 
-    def _take_over(self, candidate: ModelWorker, old: ModelWorker | None, *, guarded: bool) -> list[ModelWorker | None]:
+    def _take_over(self, candidate: ModelWorker, old: ModelWorker | None, standby: ModelWorker | None) -> list[ModelWorker | None]:
         """Point to the candidate, if it runs; returns what is to be closed."""
         with self._changed:
             self._refuse_if_closed()
             candidate.on_change = self._worker_changed  # before the look at whether it runs, lest its failure is overlooked
-            if candidate.state != "running" or not (candidate.given_up is None if guarded else candidate.keep()):
-                raise WorkerError(f"{self.name}: the candidate does not run: {candidate.failure}", "load")
-            leaving = [self._standby] if guarded else [self._standby, old]
+            if candidate.state != "running" or not (candidate.given_up is None if standby else candidate.keep()):
+                raise self._dead(candidate)
+            leaving = [self._standby] if standby else [self._standby, old]
             self.fallen, self._watch = None, Watch(candidate)
-            self._point_to(candidate, old if guarded else None)
+            self._point_to(candidate, standby)
             return leaving
+
+    def _dead(self, worker: ModelWorker) -> WorkerError:
+        return WorkerError(f"{self.name}: the candidate does not run: {worker.failure or worker.given_up}", "load")
 
     def _point_to(self, worker: ModelWorker | None, standby: ModelWorker | None = None) -> None:
         self._worker, self._standby, self._guarded, self._falling = worker, standby, standby is not None, False
@@ -279,8 +287,7 @@ class ModelSlot:
                 worker.stop()
                 worker.drain(VACATE_S)
             with self._changed:
-                self.fallen = worker.given_up
-                self._watch.end()
+                self.fallen, self._watch = worker.given_up, Watch(self._standby)
                 self._point_to(self._standby)
         worker.close()
         return True

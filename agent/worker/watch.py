@@ -13,6 +13,7 @@ from agent.worker.model import ModelWorker
 
 RECENT = 512  # frames that percentiles and the rate are of
 KEPT_PAIRS = 4096
+KEPT_FAILURES = 16  # the first: a committed model is restarted for ever
 
 
 class Failure(NamedTuple):
@@ -32,8 +33,8 @@ class Pair(NamedTuple):
 class ProbationFigures(NamedTuple):
     """Of a worker since it began to serve.
 
-    invoked: frames that it has answered. p50_ms, p99_ms: of its inferences, over the recent ones; None without any. memory_bytes:
-    the most that was read, as `own_memory_bytes`. fps: frames answered a second, over the recent ones.
+    invoked: frames that it has answered. failures: the first of them. p50_ms, p99_ms: of its inferences, over the recent ones; None
+    without any. memory_bytes: the most that was read, as `own_memory_bytes`. fps: frames answered a second, over the recent ones.
     """
 
     invoked: int = 0
@@ -65,6 +66,8 @@ class Watch:
 
     def failed(self, error: AgentError) -> None:
         """It has failed."""
+        if len(self._failures) == KEPT_FAILURES:
+            return
         self._failures.append(Failure(error.kind if isinstance(error, WorkerError) else "load", str(error)))
 
     def compared(self, pair: Pair) -> None:

@@ -168,7 +168,8 @@ def test_what_a_crashing_candidate_had_is_answered_by_the_standby_in_order(slot:
     assert isinstance(slot.fallen, WorkerError)
     assert slot.fallen.kind == "crashed"
     assert slot.state == "running"
-    assert [failure.kind for failure in slot.watch.failures] == ["crashed"]
+    assert slot.watch.failures == ()  # of what serves now
+    assert slot.watch.invoked > 0
     switch = slot.last_switch()
     assert switch is not None
     assert switch.frames_lost == 0
@@ -338,6 +339,31 @@ def test_who_does_not_run_does_not_take_over(slot: ModelSlot, lane: Lane, spawne
     lane.answered(1)
     assert lane.end() == [(0, OLD)]
     assert slot.last_switch() is None
+
+
+def test_who_has_given_up_does_not_serve(spawner: Spawner) -> None:
+    with closing(ModelSlot("faulty")) as slot, closing(candidate(spawner)) as dead:
+        assert dead.pid is not None
+        os.kill(dead.pid, 9)
+        wait_until(lambda: dead.given_up is not None, "its end")
+        with pytest.raises(WorkerError, match=r"the candidate does not run: .*SIGKILL"):
+            slot.serve(dead)
+        assert slot.state == "absent"
+
+
+def test_who_has_given_up_is_no_standby(spawner: Spawner) -> None:
+    with closing(ModelSlot("faulty")) as slot:
+        broken = faulty_worker(spawner, path="broken")
+        slot.serve(broken)
+        wait_until(lambda: slot.state == "failed", "its end")
+        slot.switch(candidate(spawner), keep_standby=True, timeout_s=LONG_S)
+        assert slot.standby is None
+        assert broken.state == "failed"
+        crashed_once = slot.worker
+        assert crashed_once is not None
+        assert crashed_once.pid is not None
+        os.kill(crashed_once.pid, 9)
+        wait_until(lambda: crashed_once.restarts == 1 and slot.state == "running", "the candidate again")
 
 
 def test_what_does_not_come_to_rest_goes_on_serving(slot: ModelSlot, spawner: Spawner) -> None:

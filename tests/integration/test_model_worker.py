@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +14,11 @@ import pytest
 
 from agent.core.types import Classes
 from agent.errors import WorkerError
-from agent.worker.model import ModelWorker
+from agent.runtimes import Delegate
+from agent.worker.model import ModelWorker, Outcome
 from agent.worker.spawner import Spawner
 from tests import faulty_runtime
-from tests.faulty import ask, faulty_worker
+from tests.faulty import THRESHOLDS, ask, faulty_worker
 from tests.processes import children, open_descriptors
 from tests.waiting import wait_until
 
@@ -112,6 +115,42 @@ def test_a_command_that_does_one_thing_gives_up(spawner: Spawner) -> None:
             worker.spec(20)
     finally:
         worker.close()
+
+
+def test_who_asks_one_that_has_given_up_again_and_again_holds_nothing(spawner: Spawner) -> None:
+    worker = faulty_worker(spawner, path="segfault", restart=False)
+    depths: set[int] = set()
+    try:
+        for _ in range(5):
+            with pytest.raises(WorkerError) as raised:
+                worker.acquire(20)
+            depths.add(len(traceback.extract_tb(raised.value.__traceback__)))
+    finally:
+        worker.close()
+    assert len(depths) == 1
+
+
+def test_a_drain_does_not_wait_for_a_worker_that_does_not_come(spawner: Spawner, tmp_path: Path) -> None:
+    plug = tmp_path / "plug"
+    plug.touch()
+    worker = faulty_worker(spawner, delegates=(Delegate("plugged", options={"file": str(plug)}),))
+    outcomes: list[Outcome] = []
+    drained: list[bool] = []
+    try:
+        slot = worker.acquire(20)
+        assert slot is not None
+        assert worker.pid is not None
+        plug.unlink()
+        os.kill(worker.pid, signal.SIGKILL)
+        wait_until(lambda: worker.restarts > 0, "its end")
+        draining = threading.Thread(target=lambda: drained.append(worker.drain(20)))
+        draining.start()
+        worker.submit(slot, THRESHOLDS, outcomes.append)
+        draining.join()
+    finally:
+        worker.close()
+    assert drained == [True]
+    assert outcomes == [Outcome(None)]
 
 
 def test_close_does_not_wait_for_a_model_that_hangs_while_it_loads(spawner: Spawner) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tuf.api.metadata import Metadata
 
-from agent.bundles.trust import Limits, Release, Repository
+from agent.bundles.http import FetchLimits
+from agent.bundles.trust import START_S, Release, Repository
 from agent.errors import AgentError, DownloadError, StorageError, TrustError
 from tests import https_server, tuf_repository
 from tests.certificates import Authority
@@ -21,7 +22,7 @@ from tests.processes import children
 from tests.tuf_repository import NOW, ROLES, Fault, Handler, Site, TufRepository, answers, serving
 from tests.waiting import wait_until
 
-LIMITS = Limits(wait_s=10, min_bytes_per_s=1, window_s=10, total_s=30)
+LIMITS = FetchLimits(timeout_s=10, min_bytes_per_s=1, window_s=10, total_s=30)
 IN_1970 = datetime(1970, 1, 2, tzinfo=UTC)
 IN_2045 = datetime(2045, 1, 1, tzinfo=UTC)
 
@@ -35,12 +36,19 @@ class Device:
     state: Path
     now: datetime = NOW
     synced: bool = True
-    limits: Limits = LIMITS
+    limits: FetchLimits = LIMITS
+    start_s: float = START_S
 
     def repository(self) -> Repository:
         """As after a restart."""
         return Repository(
-            self.url, self.root, self.state, clock_synced=lambda: self.synced, clock=lambda: self.now, limits=self.limits
+            self.url,
+            self.root,
+            self.state,
+            clock_synced=lambda: self.synced,
+            clock=lambda: self.now,
+            limits=self.limits,
+            start_s=self.start_s,
         )
 
     def versions(self) -> list[str]:
@@ -287,21 +295,21 @@ def test_a_server_that_fails(device: Device, site: Site, path: str, fault: Fault
 
 
 @pytest.mark.parametrize(
-    ("fault", "limits", "words"),
+    ("fault", "limits", "start_s", "words"),
     [
-        (tuf_repository.silent, Limits(wait_s=0.3, total_s=60), "nothing came for 0.3 s"),
-        (tuf_repository.dribbling, Limits(min_bytes_per_s=1000, window_s=0.3, total_s=60), "fewer than 1000 bytes/s"),
-        (tuf_repository.dribbling, Limits(min_bytes_per_s=0, total_s=0.5), "not here after 0.5 s"),
-        (tuf_repository.dribbling_headers, Limits(total_s=2, start_s=0), "not here after 2 s"),
+        (tuf_repository.silent, FetchLimits(timeout_s=0.3, total_s=60), START_S, "nothing came for 0.3 s"),
+        (tuf_repository.dribbling, FetchLimits(min_bytes_per_s=1000, window_s=0.3, total_s=60), START_S, "fewer than 1000 bytes/s"),
+        (tuf_repository.dribbling, FetchLimits(min_bytes_per_s=0, total_s=0.5), START_S, "not here after 0.5 s"),
+        (tuf_repository.dribbling_headers, FetchLimits(total_s=2), 0, "not here after 2 s"),
     ],
     ids=["silent", "slow", "too long", "hanging"],
 )
-def test_a_server_that_is_slow(device: Device, site: Site, fault: Fault, limits: Limits, words: str) -> None:
+def test_a_server_that_is_slow(device: Device, site: Site, fault: Fault, limits: FetchLimits, start_s: float, words: str) -> None:
     site.faults["metadata/timestamp.json"] = fault
-    device.limits = limits
+    device.limits, device.start_s = limits, start_s
     assert words in device.refused(DownloadError, "too_slow")
     site.faults.clear()
-    device.limits = LIMITS
+    device.limits, device.start_s = LIMITS, START_S
     assert device.versions() == ["1.0.0"]
 
 

@@ -504,6 +504,18 @@ def test_nowhere_to_write(folder: Path) -> None:
         assert (run.returncode, run.stderr) == (1, "edge-agent: the output cannot be written: the disk is full\n")
 
 
+def test_what_turns_out_when_the_models_run_already_ends_them_too(folder: Path) -> None:
+    (folder / "state").mkdir()
+    (folder / "state/sideload").touch()
+    for name, text in config(more="updates: {sideload: true}\n").items():
+        (folder / name).write_text(text)
+    run = edge_agent("run", "config.yaml", cwd=folder)
+    check_complaints(
+        complaints(run.stderr), [r"^edge-agent: updates\.sideload: /\S+/state/sideload cannot be watched: File exists$"]
+    )
+    assert run.returncode == 2
+
+
 @pytest.fixture
 def disk(folder: Path) -> Iterator[Path]:
     """A disk of 64 KiB."""

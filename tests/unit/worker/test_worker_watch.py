@@ -1,5 +1,5 @@
 from agent.errors import BundleError, WorkerError
-from agent.worker.watch import Failure, GapMeter, Pair, ProbationFigures, Switch, Watch
+from agent.worker.watch import KEPT_FAILURES, Failure, GapMeter, Pair, ProbationFigures, Switch, Watch
 
 MS = 1_000_000
 
@@ -22,6 +22,13 @@ def test_figures() -> None:
     assert figures.failures == (Failure("crashed", "it died"), Failure("load", "no model"))
     assert figures.pairs == (Pair(3, 4),)
     assert figures.fps > 0
+
+
+def test_of_a_model_that_fails_for_ever_the_first_failures_are_kept() -> None:
+    watch = Watch()
+    for i in range(2 * KEPT_FAILURES):
+        watch.failed(WorkerError(str(i), "crashed"))
+    assert [failure.detail for failure in watch.figures().failures] == [str(i) for i in range(KEPT_FAILURES)]
 
 
 def test_the_gap_is_the_longest_time_between_two_answers_across_the_switch() -> None:
