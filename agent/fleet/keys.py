@@ -69,7 +69,7 @@ class Keyring:
     def of(self, role: str, root: Root) -> list[HeldKey]:
         """Those that a root trusts for a role. PublishError where they are fewer than its threshold."""
         trusted = root.roles[role]
-        keys = [key for key in self.held(role) if key.id in trusted.keyids]
+        keys = self._trusted(role, root)
         if len(keys) < trusted.threshold:
             ids = ", ".join(keyid[:SHORT] for keyid in trusted.keyids)
             where = ", ".join(map(str, self.folders)) or "no folder"
@@ -79,6 +79,10 @@ class Keyring:
             )
         return keys
 
+    def suffice(self, role: str, root: Root) -> bool:
+        """Whether there are as many as its threshold."""
+        return len(self._trusted(role, root)) >= root.roles[role].threshold
+
     def create(self, role: str) -> HeldKey:
         """Make a key and its file. OSError where that cannot be written."""
         folder = self.folders[0]
@@ -87,14 +91,19 @@ class Keyring:
             int(found[1]) for path in folder.glob(f"{role}-*.pem") if (found := re.fullmatch(rf"{role}-(\d+)\.pem", path.name))
         ]
         path = folder / f"{role}-{max(numbers, default=0) + 1}.pem"
+        part = path.with_name(f"{path.name}.part")  # half a key file would be in the way of every verb
         private = Ed25519PrivateKey.generate()
         encryption = BestAvailableEncryption(self.passphrase) if self.passphrase else NoEncryption()
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
             file.flush()
             os.fsync(file.fileno())
+        part.rename(path)
         durable.sync_folder(folder)
         return HeldKey(CryptoSigner(private), str(path))
+
+    def _trusted(self, role: str, root: Root) -> list[HeldKey]:
+        return [key for key in self.held(role) if key.id in root.roles[role].keyids]
 
     def _load(self, pem: bytes, place: str) -> CryptoSigner:
         encrypted = b"ENCRYPTED" in pem

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         root: Metadata[Root] | None = None
         if "root" in roles:
-            root = next_root(current, deepcopy(current.root.signed), keys)
+            root = next_root(current.root.signed, deepcopy(current.root.signed), keys)
         targets = deepcopy(current.targets.signed) if "targets" in roles else None
         snapshot = targets is not None or "snapshot" in roles
         Edition(repository.layout, current, keys, root).write(

@@ -8,13 +8,13 @@ import argparse
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Root
+from tuf.api.metadata import Metadata, Root
 
 from agent.errors import UsageError
 from agent.fleet.edition import Edition
 from agent.fleet.keys import SHORT
 from agent.fleet.options import add_key_options, add_repository_option, keyring, open_repository
-from agent.fleet.root import next_root
+from agent.fleet.root import bridge, next_root
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     repository = open_repository(args)
     keys = keyring(args, repository.folder)
     with repository.written():
-        current = repository.current(unproven=(args.role,) if args.role != Root.type else ())
+        current = repository.current()
         content = deepcopy(current.root.signed)
         going, coming = _going(args, content)
         trusted = content.roles[args.role]
@@ -72,10 +72,14 @@ def run(args: argparse.Namespace) -> int:
         for key in new:
             content.add_key(key.signer.public_key, args.role)
         trusted.threshold = threshold
-        root = next_root(current, content, keys)
+        before = current.root.signed
+        between: Metadata[Root] | None = None
+        if args.role != Root.type and not keys.suffice(args.role, before):
+            between = next_root(before, bridge(before, content, args.role), keys)
+        root = next_root(between.signed if between is not None else before, content, keys)
         targets = deepcopy(current.targets.signed) if args.role == "targets" else None
         signed = SIGNED_WITH[args.role]
-        Edition(repository.layout, current, keys, root).write(
+        Edition(repository.layout, current, keys, root, between).write(
             targets=targets, snapshot="snapshot" in signed, timestamp="timestamp" in signed
         )
     for keyid in going:
@@ -92,7 +96,9 @@ def _going(args: argparse.Namespace, root: Root) -> tuple[list[str], int]:
     replaced, removed = ([_full(prefix, held, args.role) for prefix in prefixes] for prefixes in (args.replace, args.remove))
     if not (replaced or removed or args.add or args.threshold is not None):
         if len(held) > 1:
-            raise UsageError(f"{args.role} has several keys: say --replace ID, of {', '.join(keyid[:SHORT] for keyid in held)}")
+            raise UsageError(
+                f"{args.role} has several keys: say --replace ID or --remove ID, of {', '.join(keyid[:SHORT] for keyid in held)}"
+            )
         replaced = list(held)
     return list(dict.fromkeys(replaced + removed)), len(set(replaced)) + args.add
 

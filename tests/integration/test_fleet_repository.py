@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -79,6 +80,22 @@ class Desk:
         )
         return folder
 
+    def ids(self, role: str) -> list[str]:
+        """Of a role's keys, as people see them."""
+        (line,) = (line for line in self.say("verify").splitlines() if line.startswith(f"{role} "))
+        return re.findall(r"\b[0-9a-f]{12}\b", line)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """A context after which repository and keys are as they were before it."""
+        pairs = [(folder, folder.with_suffix(f"{folder.suffix}.kept")) for folder in (self.repo, self.keys)]
+        for folder, kept in pairs:
+            shutil.copytree(folder, kept)
+        yield
+        for folder, kept in pairs:
+            shutil.rmtree(folder)
+            kept.rename(folder)
+
     def versions(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.repo / "metadata").iterdir()}
 
@@ -91,6 +108,11 @@ class Device:
         self.folder = desk.folder / name
         self.folder.mkdir()
         self.root = (desk.repo / "metadata/1.root.json").read_bytes()
+
+    def forget(self) -> None:
+        """As if it came with an older state: none but its root."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
 
     def sees(self, version: str = "1.0.0") -> TargetFile | None:
         """Its entry, when the manifest and every file that it lists have been fetched and proven."""
@@ -180,7 +202,7 @@ def test_an_old_root_follows_a_new_key(desk: Desk, role: str, lost: bool) -> Non
 
 def test_a_lost_root_key(desk: Desk) -> None:
     old = Device(desk, "old")
-    ids = re.findall(r"\b[0-9a-f]{12}\b", desk.say("verify").splitlines()[0])
+    ids = desk.ids("root")
     assert len(ids) == 3
     lost = desk.try_("rotate", "root", "--replace", "none").stderr
     assert "not the id of one key of root" in lost
@@ -255,24 +277,82 @@ def test_two_operators_at_once(desk: Desk) -> None:
     desk.say("verify")
 
 
-def test_a_kill_at_any_write_leaves_a_whole_repository(desk: Desk) -> None:
-    traced = ("strace", "-f", "-qq", "-o", str(desk.folder / "trace"), "-e", "trace=rename,fsync")
-    if desk.try_("--version", under=traced).returncode:
-        pytest.skip("nothing can be traced here")
+class Killer:
+    """Counts the system calls of a run of edge-fleet, and kills runs at one of them."""
+
+    def __init__(self, desk: Desk, *calls: str) -> None:
+        self._desk, self._calls = desk, calls
+        self._trace = desk.folder / "trace"
+        self._strace = ("strace", "-f", "-qq", "-o", str(self._trace), "-e", f"trace={','.join(calls)}")
+        if desk.try_("--version", under=self._strace).returncode:
+            pytest.skip("nothing can be traced here")
+
+    def points(self, *words: str | Path) -> list[tuple[str, int]]:
+        """Run it to its end: each system call, and which of its kind it is."""
+        assert self._desk.try_(*words, under=self._strace).returncode == 0
+        lines = self._trace.read_text().splitlines()
+        return [(call, n) for call in self._calls for n in range(1, 1 + sum(f" {call}(" in line for line in lines))]
+
+    def kill(self, point: tuple[str, int], *words: str | Path) -> None:
+        """Run it until it is about to make this call."""
+        call, n = point
+        killed = self._desk.try_(*words, under=(*self._strace, "-e", f"inject={call}:signal=SIGKILL:when={n}"))
+        assert killed.returncode != 0, point
+
+
+def test_a_publish_killed_at_any_write_leaves_a_whole_repository(desk: Desk) -> None:
+    killer = Killer(desk, "rename", "fsync")
     device = Device(desk, "gate")
     desk.say("publish", desk.bundle())
-    assert desk.try_("publish", desk.bundle("1.1.0", 0.8), under=traced).returncode == 0
-    lines = (desk.folder / "trace").read_text().splitlines()
-    points = [(call, n) for call in ("rename", "fsync") for n in range(1, 1 + sum(f" {call}(" in line for line in lines))]
+    points = killer.points("publish", desk.bundle("1.1.0", 0.8))
     assert len(points) >= 15
     for i, (call, n) in enumerate(points):
         bundle = desk.bundle(f"2.{i}.0", 0.5 + i / 100)
-        killed = desk.try_("publish", bundle, under=(*traced, "-e", f"inject={call}:signal=SIGKILL:when={n}"))
-        assert killed.returncode != 0, (call, n)
+        killer.kill((call, n), "publish", bundle)
         assert device.sees("1.1.0"), (call, n)
         device.sees(f"2.{i}.0")  # it is there whole, or not at all
         desk.say("publish", bundle)
         assert device.sees(f"2.{i}.0"), (call, n)
+    desk.say("verify")
+
+
+@pytest.mark.parametrize(("role", "lost"), [("targets", True), ("timestamp", True), ("snapshot", False)])
+def test_a_rotation_killed_between_any_two_writes_leaves_a_whole_repository(desk: Desk, role: str, lost: bool) -> None:
+    killer = Killer(desk, "rename")
+    old, visited = Device(desk, "old"), Device(desk, "visited")
+    desk.say("publish", desk.bundle())
+    (before,) = desk.ids(role)
+    if lost:
+        (desk.keys / f"{role}-1.pem").unlink()
+    with desk.kept():
+        points = killer.points("rotate", role)
+    assert len(points) >= 3
+    for point in points:
+        with desk.kept():
+            assert visited.sees()
+            killer.kill(point, "rotate", role)
+            assert old.sees(), point
+            assert visited.sees(), point
+            desk.say("rotate", role, *(("--remove", before) if len(desk.ids(role)) > 1 else ()))
+            assert before not in desk.ids(role)
+            assert old.sees(), point
+            assert visited.sees(), point
+        old.forget()
+        visited.forget()
+
+
+def test_a_refresh_killed_between_any_two_writes_leaves_a_whole_repository(desk: Desk) -> None:
+    killer = Killer(desk, "rename")
+    device = Device(desk, "gate")
+    desk.say("publish", desk.bundle())
+    words = ("refresh", *(word for role in ("root", *ROLES) for word in ("--role", role)))
+    points = killer.points(*words)
+    assert len(points) == 4
+    for point in points:
+        killer.kill(point, *words)
+        assert device.sees(), point
+        desk.say(*words)
+        assert device.sees(), point
     desk.say("verify")
 
 
