@@ -3,9 +3,9 @@
 usage: python -m scripts.bench_swap [--swaps N] [--rollbacks N] [--cold N] [--fps F]
 
 The demo's belt at F frames a second, one pipeline, and by turns models/parts-1.0.0 (LiteRT, 320 x 320, five labels) and parts-1.1.0
-(onnxruntime, 384 x 288, six). Each swap starts the other bundle's worker beside the one that serves, switches, waits for some
-answers and commits; a window of the same length without a swap follows. Then candidates are killed right after the switch, first
-with a warm standby, then without one. Whatever the figures, each frame that was handed to a model must have one result, in order.
+(onnxruntime, 384 x 288, six). Each swap vets the other bundle beside the one that serves, switches, waits for some answers and
+commits; a window of the same length without a swap follows. Then candidates are killed right after the switch, first with a warm
+standby, then without one. Whatever the figures, each frame that was handed to a model must have one result, in order.
 """
 
 import argparse
@@ -41,6 +41,8 @@ from agent.pipeline.streams import ThreadStream
 from agent.sources.belt import Belt
 from agent.sources.config import SyntheticConfig
 from agent.sources.pace import Pace
+from agent.update.limits import Limits
+from agent.update.vetting import vet
 from agent.worker.model import ModelWorker
 from agent.worker.slot import ModelSlot
 from agent.worker.spawner import Spawner
@@ -180,6 +182,7 @@ class Bench:
     """The agent's parts around one pipeline."""
 
     def __init__(self, fps: float) -> None:
+        self.fps = fps
         self.spawner = Spawner()
         self.book = Book()
         self.slot = ModelSlot("bench")
@@ -228,9 +231,15 @@ class Bench:
         self.wait(lambda: worker.state != "loading")
         return worker
 
+    def vetted(self) -> ModelWorker:
+        """As `candidate`, and fit to serve by all that the agent asks of it."""
+        worker = self.worker(1 - self.serves, restart=False)
+        vet(worker, open_variants(BUNDLES[1 - self.serves]), self.slot.worker, Limits(None, None, self.fps))
+        return worker
+
     def swap(self) -> Switch:
-        """From the candidate's start to the former's end."""
-        self.slot.switch(self.candidate(), keep_standby=True, timeout_s=DEADLINE_S)
+        """From the candidate's vetting to the former's end."""
+        self.slot.switch(self.vetted(), keep_standby=True, timeout_s=DEADLINE_S)
         self.serves = 1 - self.serves
         self.wait(lambda: self.slot.watch.invoked >= VETTED_FRAMES)
         self.slot.commit()

@@ -239,7 +239,8 @@ class Desk:
         self._failure = self._failure or of_ending(reason, self._broker, "", connected=self._accepted)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self._heard_at = time.monotonic()
+        if message.retain:  # what devices say meanwhile does not count
+            self._heard_at = time.monotonic()
         self._take(message.topic, bytes(message.payload))
 
     def _on_publish(self, _client: Client, _data: Any, number: int, reason: ReasonCode, _more: Properties) -> None:
