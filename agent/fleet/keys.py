@@ -5,7 +5,6 @@ A key's id is TUF's: securesystemslib/signer, SSlibKey.from_crypto.
 
 import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +22,12 @@ from tuf.api.metadata import Root
 
 from agent import durable
 from agent.errors import PublishError
+from agent.fleet.private import read_private
 
 PASSPHRASE = "EDGE_FLEET_PASSPHRASE"  # noqa: S105  the name of a variable
 PEM = re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
 SHORT = 12  # digits of a key's id that people see
+MOST_KEYS = 20  # of a role
 
 
 def key_variable(role: str) -> str:
@@ -56,14 +57,14 @@ class Keyring:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def held(self, role: str) -> list[HeldKey]:
-        """Every key of a role. PublishError where one cannot be read, or others can read its file."""
+        """Every key of a role. PublishError for what is no such key, UsageError where others can read its file, or we cannot."""
         text = self.environ.get(key_variable(role), "")
         keys = [HeldKey(self._load(pem.encode(), f"${key_variable(role)}"), f"${key_variable(role)}") for pem in PEM.findall(text)]
         if text.strip() and not keys:
             raise PublishError(f"${key_variable(role)}: expected a private key in PEM")
         for folder in self.folders:
             paths = sorted(folder.glob(f"{role}-*.pem"))
-            keys += [HeldKey(self._load(read_secret(path), str(path)), str(path)) for path in paths]
+            keys += [HeldKey(self._load(read_private(path), str(path)), str(path)) for path in paths]
         return list({key.id: key for key in reversed(keys)}.values())[::-1]
 
     def of(self, role: str, root: Root) -> list[HeldKey]:
@@ -117,14 +118,3 @@ class Keyring:
         if not isinstance(private, Ed25519PrivateKey):
             raise PublishError(f"{place}: expected an ed25519 key; openssl genpkey -algorithm ed25519 makes one")
         return CryptoSigner(private)
-
-
-def read_secret(path: Path) -> bytes:
-    """A file that its owner alone may read. PublishError where others may, or it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise PublishError(f"{path}: others may read it; chmod 600 {path}")
-            return file.read()
-    except OSError as error:
-        raise PublishError(f"{path}: {error.strerror}") from None

@@ -12,9 +12,11 @@ from tuf.api.metadata import Metadata, Root
 
 from agent.errors import UsageError
 from agent.fleet.edition import Edition
-from agent.fleet.keys import SHORT
-from agent.fleet.options import add_key_options, add_repository_option, keyring, open_repository
+from agent.fleet.folder import add_repository_option
+from agent.fleet.keys import MOST_KEYS, SHORT
+from agent.fleet.options import add_key_options, keyring, open_repository
 from agent.fleet.root import bridge, next_root
+from agent.fleet.values import count
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -44,8 +46,8 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("role", choices=tuple(SIGNED_WITH))
     parser.add_argument("--replace", metavar="ID", action="append", default=[], help="a key that is to go, for a new one")
     parser.add_argument("--remove", metavar="ID", action="append", default=[], help="a key that is to go")
-    parser.add_argument("--add", metavar="N", type=int, default=0, help="so many new keys more")
-    parser.add_argument("--threshold", metavar="N", type=int, help="how many are to sign from now on")
+    parser.add_argument("--add", metavar="N", type=count, default=0, help="so many new keys more")
+    parser.add_argument("--threshold", metavar="N", type=count, help="how many are to sign from now on")
     add_repository_option(parser)
     add_key_options(parser)
     parser.set_defaults(run=run)
@@ -61,9 +63,11 @@ def run(args: argparse.Namespace) -> int:
         going, coming = _going(args, content)
         trusted = content.roles[args.role]
         threshold = trusted.threshold if args.threshold is None else args.threshold
-        count = len(trusted.keyids) - len(going) + coming
-        if not 1 <= threshold <= count:
-            raise UsageError(f"{args.role}: {count} keys would be left, of which {threshold} cannot sign; say --threshold or --add")
+        left = len(trusted.keyids) - len(going) + coming
+        if not 1 <= threshold <= left <= MOST_KEYS:
+            raise UsageError(
+                f"{args.role}: {threshold} of {left} keys cannot sign; say --threshold or --add, for 1 to {MOST_KEYS} keys"
+            )
         for needed in {Root.type, *SIGNED_WITH[args.role]} - {args.role}:
             keys.of(needed, current.root.signed)  # before a key is made
         for keyid in going:
@@ -86,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"gone      {keyid[:SHORT]}")
     for key in new:
         print(f"new       {key.id[:SHORT]}  {key.place}")
-    print(f"{args.role:9} {threshold} of {count} must sign, from root {content.version} on")
+    print(f"{args.role:9} {threshold} of {left} must sign, from root {content.version} on")
     return 0
 
 

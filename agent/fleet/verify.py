@@ -17,9 +17,10 @@ from tuf.ngclient import FetcherInterface, Updater
 from agent.bundles.trust import Release
 from agent.errors import PublishError
 from agent.fleet.blobs import sha256_of
+from agent.fleet.folder import add_repository_option
 from agent.fleet.keys import SHORT
 from agent.fleet.layout import target_path
-from agent.fleet.options import add_repository_option, open_repository
+from agent.fleet.options import open_repository
 from agent.fleet.repository import Current, FleetRepository
 from agent.progress import Progress
 

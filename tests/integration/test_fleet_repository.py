@@ -237,7 +237,7 @@ def test_expiry_is_renewed_by_two_keys(tmp_path: Path) -> None:
 def test_keys_that_others_can_read(desk: Desk) -> None:
     path = desk.keys / "targets-1.pem"
     path.chmod(0o640)
-    assert f"chmod 600 {path}" in desk.refused("publish", desk.bundle())
+    assert f"chmod 600 {path}" in desk.refused("publish", desk.bundle(), status=2)
 
 
 def test_keys_in_the_environment(desk: Desk) -> None:
