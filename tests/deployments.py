@@ -1,4 +1,4 @@
-"""A slot under deployments: updater, store, trust, slot and workers as they are; the computer, and what a model does, as a test says.
+"""A slot under deployments: all parts are real but the computer, and what a model does; these are as a test says.
 
 The repository is a real one behind a real server. A pipeline is fed frame by frame, so that each result can be accounted for.
 """
@@ -14,12 +14,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+from tuf.api.metadata import Metadata, Timestamp
 
 from agent.backoff import Backoff
 from agent.bundles.load import Bundle, open_variants
 from agent.bundles.store import Store
 from agent.bundles.trust import Repository
-from agent.core.spec import ModelSpec
+from agent.core.spec import HeadSpec, ModelSpec
 from agent.pipeline.config import PipelineConfig
 from agent.pipeline.mailbox import Mailbox
 from agent.pipeline.pipeline import Pipeline
@@ -44,6 +45,7 @@ from tests.tuf_repository import NOW, Site, TufRepository, serving
 from tests.waiting import DEADLINE_S
 
 QUICK = UpdatesConfig(min_probation_s=0, min_probation_frames=20, reserve_mb=0)
+PROBABILITIES = HeadSpec("classify", {"scores": "probabilities"})
 PACE_S = 0.005  # between two frames, of two cores that others use too
 
 
@@ -90,10 +92,18 @@ class Shop:
         self.tuf.add(name, version, {"withdrawn": "it sees ghosts"}, self.publications[version].manifest)
         self.tuf.publish()
 
-    def blobs(self, version: str) -> list[str]:
-        """Paths of its files on the server, the largest first."""
-        blobs = self.publications[version].blobs
-        return [f"blobs/sha256/{sha256}" for sha256 in sorted(blobs, key=lambda sha256: -len(blobs[sha256]))]
+    def labels(self, version: str) -> str:
+        """The path of its labels on the server: the file that no other version has, too."""
+        end = f"\n{version}\n".encode()
+        return next(f"blobs/sha256/{sha256}" for sha256, data in self.publications[version].blobs.items() if data.endswith(end))
+
+    def forge(self) -> str:
+        """Let a signature be a bad one; returns its file's path."""
+        path = self.tuf.path("timestamp")
+        metadata = Metadata[Timestamp].from_bytes(self.site.files[path])
+        next(iter(metadata.signatures.values())).signature = "b6" * 64
+        self.site.files[path] = metadata.to_bytes()
+        return path
 
     def close(self) -> None:
         self._server.__exit__(None, None, None)
@@ -159,8 +169,9 @@ class Device:
             open_factory=cache(partial(open_variants, self.entry, None, self.store)),
             make_worker=self._make_worker,
             frames_in=lambda: 0,  # not a live source: it waits
-            collect=lambda: self.store.collect(self.updater.keep()) and None,
+            collect=self._collect,
             computer=self.computer,
+            demand_s=0.05,
         )
         files = SlotFiles(self.state_dir / "models" / "main")
         self.updater = Updater("main", self.entry, tools, files, self._reported, self._told, Backoff(0.01, 0.05))
@@ -187,7 +198,7 @@ class Device:
             self._feeding.set()
             if self.releases:
                 self.releases.stop()
-            self.updater.stop()
+            self.updater.close()
             self.mailbox.end()
             self._source.join()
             self.pipeline.stop()
@@ -272,7 +283,7 @@ class Device:
             clock_synced=self.computer.clock_synced,
             clock=lambda: self.clock,
         )
-        return Releases(trust, 3600.0, lambda listing: self.updater.listing(listing))
+        return Releases(trust, 3600.0, lambda listing: self.updater.listing(listing))  # noqa: PLW0108  there is none yet
 
     def _make_worker(self, bundles: tuple[Bundle, ...], restart: bool) -> ModelWorker:
         bundle = bundles[0]
@@ -281,11 +292,14 @@ class Device:
             behaviour.write_text("")
 
         def resolve(report: ModelReport) -> ModelSpec:
-            return replace(faulty_spec(report), name=bundle.name, version=bundle.version, digest=bundle.digest)
+            return replace(faulty_spec(report), name=bundle.name, version=bundle.version, digest=bundle.digest, head=PROBABILITIES)
 
         variant = Variant("", str(behaviour), "tests.switched_runtime:SwitchedRuntime", resolve, (Delegate("cpu"),), strict=False)
         plan = ModelPlan(str(bundle.place), (variant,), {}, 1, "all", 200 << 20)
         return ModelWorker("main", plan, 2, self.spawner, restart=restart)
+
+    def _collect(self) -> None:
+        self.store.collect(self.updater.keep())
 
     def _reported(self, report: Reported) -> None:
         decoded = msgspec.json.decode(msgspec.json.encode(report), type=Reported)  # which checks it by the schema

@@ -1,4 +1,4 @@
-"""A runtime that behaves as the file at its model's path says at the moment, so that a model can turn bad. In a real model worker."""
+"""A runtime that behaves as the file at its model's path says at the moment, so that a model can turn bad while it serves."""
 
 import time
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from tests.faulty_runtime import FaultyRuntime
 class SwitchedRuntime(FaultyRuntime):
     """A classifier of pictures by their mean. Its file says
 
-    nothing: that it is fine. broken, segfault: while it is loaded. crash, hang, nan, constant, blind: at each picture that is not
-    black, as those of the warm-up are. slow: 50 ms a picture.
+    nothing: that it is fine. broken, segfault: while it is loaded. constant: at each picture. crash, hang, nan, blind, slow (50 ms
+    a picture): at each that is not black, as those of the warm-up are.
     """
 
     def __init__(self, path: str, options: RuntimeOptions) -> None:
@@ -29,7 +29,9 @@ class SwitchedRuntime(FaultyRuntime):
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         mean = float(inputs[0].mean()) / 255
-        what = self._file.read_text() if mean else ""
+        what = self._file.read_text()
+        if what != "constant" and not mean:
+            what = ""
         if what == "crash":
             FaultyRuntime("segfault", RuntimeOptions())
         elif what == "hang":

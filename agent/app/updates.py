@@ -1,6 +1,7 @@
 """Over-the-air models, tied together: the store, the repository, and an updater for each slot."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -48,6 +49,7 @@ class Updates:
         updates = config.updates or UpdatesConfig()
         self._on_event = on_event
         self.store = Store(config.state_dir, updates.reserve_mb << 20)
+        self._importing = threading.Lock()  # held until a slot wants what is imported, lest it is collected before
         self._releases = _releases(updates, config.state_dir, self._listed)
         computer = _Computer(config.state_dir)
         self.slots: dict[str, Updater] = {}
@@ -94,6 +96,8 @@ class Updates:
             self._releases.stop()
         for updater in self.slots.values():
             updater.stop()
+        for updater in self.slots.values():
+            updater.close()
 
     def desired(self, slot: str, payload: bytes) -> None:
         """What operators say of a slot."""
@@ -113,16 +117,18 @@ class Updates:
             updater.listing(listing)
 
     def _collect(self) -> None:
-        self.store.collect(set().union(*(updater.keep() for updater in self.slots.values())))
+        with self._importing:
+            self.store.collect(set().union(*(updater.keep() for updater in self.slots.values())))
 
     def _sideloaded(self, folder: Path) -> None:
         """Install a bundle's directory in each slot that may have it. AgentError where it is none, or none may."""
-        stored = self.store.import_directory(folder, "sideload")
-        updaters = [updater for updater in self.slots.values() if updater.may_have(stored.name)]
-        if not updaters:
-            raise BundleError(f"no slot may have {stored.name}; see allow")
-        for updater in updaters:
-            updater.install(stored.name, stored.version, sideload.NAME, digest=stored.digest, force=True)
+        with self._importing:
+            stored = self.store.import_directory(folder, "sideload")
+            updaters = [updater for updater in self.slots.values() if updater.may_have(stored.name)]
+            if not updaters:
+                raise BundleError(f"no slot may have {stored.name}; see allow")
+            for updater in updaters:
+                updater.install(stored.name, stored.version, sideload.NAME, digest=stored.digest, force=True)
 
 
 class _Computer:

@@ -1,9 +1,12 @@
 """ONNX models on onnxruntime: the CPU provider unless others are asked for, in their order."""
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
 
+# from 1.29 on it else reports to Microsoft, and keeps an id of the device (onnxruntime, core/platform/posix/telemetry.cc)
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 from numpy.typing import NDArray
 

@@ -15,7 +15,6 @@ from agent.update.window import opens_in_s
 from agent.worker.model import ModelWorker
 
 LOOK_S = 0.5  # at a model in probation
-DEMAND_S = 1.0  # over which the sources' frames are counted, before a model is tried
 PACE_S = 10.0  # over which they are counted beside what is answered
 DRAIN_S = 30.0  # for frames that are under way at the switch
 UNKNOWN_MEMORY_BYTES = 256 << 20  # that a model takes whose bundle does not say
@@ -80,9 +79,9 @@ class Candidate:
         if wish.policy.swap == "beside" and free < needed:
             return Deferral("memory", AGAIN_S)
         pace = self._pace()
-        if attention.wait(DEMAND_S):
+        if attention.wait(self._tools.demand_s):
             return None
-        self._demand_hz, _ = self._look(pace, DEMAND_S) or (0.0, 0.0)
+        self._demand_hz, _ = self._look(pace, 0.0) or (0.0, 0.0)
         return Done()
 
     def vet(self, journal: Journal, _active: Active, attention: Attention) -> Outcome:

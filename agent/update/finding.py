@@ -67,7 +67,7 @@ class Finder:
         try:
             return self._meant(wish, self._tools.releases.fresh(attention.is_wanted))
         except DownloadError as error:
-            unreachable = Deferral("network", None, failure("network", "accepted", error, retryable=True))
+            unreachable = Deferral("network", None, failure(error.code, "accepted", error, retryable=True))
             return None if attention.is_wanted() else self._vouched(wish) or unreachable
         except TrustError as error:
             untrusted = failure(error.code, "accepted", error, retryable=True)

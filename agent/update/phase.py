@@ -66,7 +66,8 @@ class Tools:
     """What a slot's deployments work with. releases: None without a repository. allow: the names of bundles that the slot may have.
 
     make_worker: of opened bundles; it gives up at its first failure where `restart` is False. frames_in: from live sources, for
-    this slot's pipelines, since the start. collect: removes from the store what no slot needs.
+    this slot's pipelines, since the start; they are counted for `demand_s` before a model is tried. collect: removes from the store
+    what no slot needs.
     """
 
     device: str
@@ -80,6 +81,7 @@ class Tools:
     frames_in: Callable[[], int]
     collect: Callable[[], None]
     computer: Computer
+    demand_s: float = 1.0
 
 
 def ref_to(bundles: Sequence[Bundle], origin: Origin) -> Ref:

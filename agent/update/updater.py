@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -142,9 +142,13 @@ class Updater:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; what is under way goes on with the next agent."""
+        """Begin to end; what is under way goes on with the next agent."""
         self._stopping = True
         self._attention.set()
+
+    def close(self) -> None:
+        """End."""
+        self.stop()
         if self._thread.ident is not None:
             self._thread.join(END_S)
         self._candidate.drop()
@@ -200,7 +204,8 @@ class Updater:
     def listing(self, listing: Listing) -> None:
         """What the repository offers now: a bundle that serves may have been withdrawn."""
         self._listing, self._heeded = listing, False
-        self._report()
+        if self._told is not None:  # else it is told with how the last agent's deployment goes on
+            self._report()
         self.look()
 
     def look(self) -> None:
@@ -215,8 +220,8 @@ class Updater:
         """Whether the slot's model has given up and there is no other to go back to, nor one on its way."""
         if self._slot.state != "failed" or self._journal.phase not in TERMINAL:
             return False
-        current, refs = self._active.current, (self._active.previous, factory_ref(self._tools))
-        return current is None or all(ref is None or ref.digest == current.digest for ref in refs)
+        current = self._active.current
+        return current is None or not self._others(current)
 
     def may_have(self, name: str) -> bool:
         """Whether the slot's config allows a bundle of that name."""
@@ -290,7 +295,6 @@ class Updater:
             self._apply(NewBytes())
 
     def _run(self) -> None:
-        self._report()
         if self._slot.worker is None and self._journal.phase in TERMINAL:
             name, _, version = self._entry.partition("@")
             self.install(name, version, "config")
@@ -309,6 +313,8 @@ class Updater:
             self._apply(self._orders[0])
             self._orders.popleft()
         elif self._journal.phase not in TERMINAL:
+            if self._journal.phase not in SETTLING:
+                self._leave_failed()
             if outcome := self._outcome or self._do():
                 self._came(outcome)
         elif self._journal.waiting:
@@ -383,7 +389,7 @@ class Updater:
             return True
         return False
 
-    def _others(self, current: Ref) -> Iterable[Ref]:
+    def _others(self, current: Ref) -> Sequence[Ref]:
         """What may serve in place of it, the best first."""
         return [ref for ref in (self._active.previous, factory_ref(self._tools)) if ref and ref.digest != current.digest]
 
@@ -404,6 +410,7 @@ class Updater:
             return
         after = step(before, event)
         if after == before:
+            self._report()
             return
         try:
             self._files.write(after)

@@ -1,8 +1,11 @@
-"""The last minute of the demo as an annotated video: the belt is drawn once more, with what the messages said of it."""
+"""The last minute of the demo as an annotated video: the belt is drawn once more, with what the messages said of it and by which
+model.
+"""
 
 from collections.abc import Sequence
 from contextlib import closing
 
+import cv2
 import numpy as np
 
 from agent.cli.album import Album
@@ -12,6 +15,7 @@ from agent.publish.messages import DetectResult
 from agent.sources.belt import Belt
 
 SOURCE = "belt"
+CORNER, BLACK = (12, 30), (0, 0, 0)  # of the model's version, on the upper rail
 CLIP = f"{SOURCE}.annotated.mp4"
 
 
@@ -28,6 +32,7 @@ def _frame(belt: Belt, result: DetectResult) -> Frame:
     width, height = result.frame.width, result.frame.height
     pixels = np.empty((height, width, 3), np.uint8)
     belt.draw(result.frame_seq, pixels)
+    cv2.putText(pixels, f"{result.model.name} {result.model.version}", CORNER, cv2.FONT_HERSHEY_SIMPLEX, 0.8, BLACK, 2, cv2.LINE_AA)
     return Frame(pixels, "bgr24", width, height, result.frame_seq, 0, 0, SOURCE)
 
 

@@ -1,7 +1,8 @@
 """What was named, held against what lay on the belt."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.sources.belt import IN_VIEW, Belt
@@ -33,13 +34,14 @@ def truth_of(belt: Belt, seq: int) -> Truth:
 
 @dataclass(slots=True)
 class Score:
-    """in_view: parts, counted anew in each frame. named: those of them with a detection of their label on them, at an IoU of at
-    least `LEAST_IOU`, each detection taken for one part. false_alarms: detections that are left, and not on a part at the edge.
+    """parts: in view, counted anew in each frame, by label. hits: those of them with a detection of their label on them, at an IoU
+    of at least `LEAST_IOU`, each detection taken for one part. false_alarms: detections that are left, and not on a part at the
+    edge.
     """
 
     frames: int = 0
-    in_view: int = 0
-    named: int = 0
+    parts: Counter[str] = field(default_factory=Counter)
+    hits: Counter[str] = field(default_factory=Counter)
     false_alarms: int = 0
 
     def add(self, truth: Truth, found: Sequence[Thing]) -> None:
@@ -51,15 +53,33 @@ class Score:
             )
             if match is not None and iou(match.box, part.box) >= LEAST_IOU:
                 left.remove(match)
-                self.named += 1
+                self.hits[part.label] += 1
+            self.parts[part.label] += 1
         self.frames += 1
-        self.in_view += len(truth.in_view)
         self.false_alarms += sum(not any(_on(thing.box, part.box) for part in truth.partly) for thing in left)
+
+    @property
+    def in_view(self) -> int:
+        """Parts of every label."""
+        return self.parts.total()
+
+    @property
+    def named(self) -> int:
+        """Hits of every label."""
+        return self.hits.total()
 
     @property
     def named_pct(self) -> float:
         """Of the parts in view; 100 while there was none."""
-        return 100 * self.named / self.in_view if self.in_view else 100.0
+        return _pct(self.named, self.in_view)
+
+    def named_pct_of(self, label: str) -> float:
+        """As `named_pct`, of one label's parts."""
+        return _pct(self.hits[label], self.parts[label])
+
+
+def _pct(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else 100.0
 
 
 def iou(a: Box, b: Box) -> float:

@@ -13,6 +13,8 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from agent.publish.messages import DetectResult
+from agent.publish.orders import Reported
+from agent.publish.topics import Topics
 from scripts.demo.broker import HOST
 from scripts.demo.score import Score, Thing, Truth
 
@@ -29,19 +31,29 @@ class Latency(NamedTuple):
 
 
 class Subscriber:
-    """Connected from entering it as a context manager to leaving it. latest: the last result, None before the first.
-
-    truth: what lies on the belt in the frame of a number, in pixels.
+    """Connected from entering it as a context manager to leaving it. latest: the last result, None before the first. scores: by the
+    version of the model, the newest last.
     """
 
-    def __init__(self, port: int, topic: str, truth: Callable[[int], Truth]) -> None:
-        self.score = Score()
+    def __init__(
+        self,
+        port: int,
+        topics: Topics,
+        pipeline: str,
+        slot: str,
+        truth: Callable[[int], Truth],
+        on_reported: Callable[[Reported], None],
+    ) -> None:
+        """truth: what lies on the belt in the frame of a number, in pixels. on_reported: told what the device says of the slot."""
+        self.scores: dict[str, Score] = {}
         self.latest: DetectResult | None = None
         self.results: deque[DetectResult] = deque(maxlen=KEPT_FRAMES)
         self.first_frame = 0
         self._port = port
-        self._topic = topic
+        self._results = topics.results(pipeline)
+        self._reported = topics.reported(slot)
         self._truth = truth
+        self._on_reported = on_reported
         self._lock = threading.Lock()  # guards what is above and below
         self._first_s = self._last_s = 0.0
         self._recent_s: deque[float] = deque()
@@ -72,7 +84,13 @@ class Subscriber:
     def mean_fps(self) -> float:
         """Results a second, from the first to the last."""
         with self._lock:
-            return _rate(self.score.frames, self._last_s - self._first_s)
+            return _rate(self._frames(), self._last_s - self._first_s)
+
+    @property
+    def frames(self) -> int:
+        """Of which a result came."""
+        with self._lock:
+            return self._frames()
 
     @property
     def latency(self) -> Latency | None:
@@ -87,13 +105,18 @@ class Subscriber:
     def lost(self) -> int:
         """Frames, from the first that was heard of to the last, for which no result came."""
         with self._lock:
-            return self.latest.frame_seq + 1 - self.first_frame - self.score.frames if self.latest else 0
+            return self.latest.frame_seq + 1 - self.first_frame - self._frames() if self.latest else 0
 
     def _on_connect(self, client: Client, *_: Any) -> None:
-        client.subscribe(self._topic)
+        client.subscribe([(self._results, 0), (self._reported, 1)])
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        result = msgspec.json.decode(message.payload, type=DetectResult)
+        if message.topic == self._reported:
+            self._on_reported(msgspec.json.decode(message.payload, type=Reported))
+        else:
+            self._take(msgspec.json.decode(message.payload, type=DetectResult))
+
+    def _take(self, result: DetectResult) -> None:
         width, height = result.frame.width, result.frame.height
         found = [
             Thing(one.label, (one.box[0] * width, one.box[1] * height, one.box[2] * width, one.box[3] * height))
@@ -106,10 +129,13 @@ class Subscriber:
                 self.first_frame, self._first_s = result.frame_seq, now
             self.latest, self._last_s = result, now
             self.results.append(result)
-            self.score.add(truth, found)
+            self.scores.setdefault(result.model.version, Score()).add(truth, found)
             self._latencies_ms.append(result.latency_ms.total)
             self._recent_s.append(now)
             self._forget(now)
+
+    def _frames(self) -> int:
+        return sum(score.frames for score in self.scores.values())
 
     def _forget(self, now: float) -> None:
         while self._recent_s and self._recent_s[0] < now - RECENT_S:

@@ -93,7 +93,7 @@ def test_a_pause_is_seen_in_the_state(agent: subprocess.Popen[str], desk: Desk) 
 
 
 def test_on_the_computer_itself(agent: subprocess.Popen[str], tmp_path: Path) -> None:
-    socket = tmp_path / "state/control.sock"
+    socket = tmp_path / "runtime/control.sock"
     run = edge_agent("model", "list", "--socket", socket)
     assert run.stdout.splitlines()[0].split() == ["SLOT", "STATE", "CURRENT", "PREVIOUS", "TARGET", "AVAILABLE"]
     assert run.stdout.splitlines()[1].split()[:2] == ["parts", "idle"]
@@ -106,7 +106,7 @@ def test_on_the_computer_itself(agent: subprocess.Popen[str], tmp_path: Path) ->
 
 
 def test_a_killed_agent_leaves_nothing_in_the_way(agent: subprocess.Popen[str], desk: Desk, tmp_path: Path) -> None:
-    socket = tmp_path / "state/control.sock"
+    socket = tmp_path / "runtime/control.sock"
     agent.send_signal(signal.SIGKILL)
     agent.wait()
     assert socket.exists()

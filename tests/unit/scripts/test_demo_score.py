@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from scripts.demo.score import Box, Score, Thing, Truth, iou
@@ -19,8 +21,10 @@ def test_counts_what_is_named_missed_and_made_up() -> None:
     score = Score()
     score.add(Truth([Thing("nut", HERE), Thing("bolt", FAR)]), [Thing("nut", NEAR), Thing("gear", FAR)])
     score.add(Truth([Thing("nut", HERE)]), [Thing("nut", HERE)])
-    assert score == Score(frames=2, in_view=3, named=2, false_alarms=1)
+    assert score == Score(frames=2, parts=Counter(nut=2, bolt=1), hits=Counter(nut=2), false_alarms=1)
+    assert (score.in_view, score.named) == (3, 2)
     assert score.named_pct == pytest.approx(200 / 3)
+    assert (score.named_pct_of("nut"), score.named_pct_of("bolt"), score.named_pct_of("gear")) == (100, 0, 100)
 
 
 def test_a_detection_names_one_part() -> None:
@@ -44,4 +48,4 @@ def test_a_part_at_the_edge_may_be_named_or_not() -> None:
     edge = Truth([Thing("nut", HERE)], [Thing("gear", FAR)])
     score.add(edge, [Thing("nut", HERE), Thing("washer", FAR)])
     score.add(edge, [Thing("nut", HERE)])
-    assert score == Score(frames=2, in_view=2, named=2, false_alarms=0)
+    assert score == Score(frames=2, parts=Counter(nut=2), hits=Counter(nut=2), false_alarms=0)

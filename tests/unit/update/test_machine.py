@@ -208,6 +208,18 @@ def test_a_pointer_that_was_written_before_the_power_went_is_a_commit() -> None:
     assert (journal.phase, journal.rev_applied) == ("committed", 1)
 
 
+def test_another_model_in_the_config_ends_what_was_settled_and_lets_the_rest_go_on() -> None:
+    settled = step(replace(in_phase("committed"), quarantine=(NEWER,)), Restarted(OLD, entry_changed=True))
+    assert settled == Journal(rev_seen=1, seen="x", quarantine=(NEWER,))
+    assert step(in_phase("vetting"), Restarted(OLD, entry_changed=True)).phase == "verified"
+
+
+def test_why_a_try_came_to_nothing_is_known_until_one_succeeds() -> None:
+    tried = after(ordered(), Tried(AWAY))
+    assert (tried.phase, tried.error) == ("accepted", AWAY)
+    assert step(tried, Resolved(TARGET, at_hand=True)).error is None
+
+
 def test_what_the_switch_has_cost_stays_in_the_journal() -> None:
     swap = Swap(gap_ms=12.5, frames_lost=0)
     assert after(Measured(swap), Done(), journal=in_phase("probation")).swap == swap
