@@ -1,16 +1,19 @@
 """An operator and a device, whole: edge-fleet, its repository behind a web server, a broker, and the daemon."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.publish.topics import Topics
 from tests.agent_process import start_agent
 from tests.conftest import ROOT
 from tests.fleet_desk import Desk, served
-from tests.mosquitto import Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
+TOPICS = Topics("edge", "belt")
 CONFIG = """
 device: {{id: belt, labels: {{site: lyon}}}}
 sources:
@@ -49,8 +52,8 @@ class Operator(Desk):
 
 @pytest.fixture
 def operator(tmp_path: Path) -> Iterator[Operator]:
-    """With two releases, and a device that has the first."""
-    with Mosquitto(tmp_path) as broker:
+    """With two releases, and a device that has installed the first."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker, TOPICS.reported("parts")) as listener:
         operator = Operator(tmp_path, broker)
         operator.say("init", operator.repo)
         for version in ("1.0.0", "1.1.0"):
@@ -62,6 +65,7 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
             )
             with start_agent("run", "config.yaml", cwd=tmp_path, stderr=None) as agent:
                 try:
+                    listener.wait_for(lambda message: json.loads(message.payload)["state"] == "committed", "the first install")
                     yield operator
                 finally:
                     agent.terminate()
@@ -69,13 +73,12 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
 
 
 def test_from_a_deployment_to_its_rollback(operator: Operator) -> None:
-    operator.give("deploy", "parts@1.0.0", "--slot", "parts", "--device", "belt")
+    (operator.keys / "timestamp-1.pem").unlink()
+    operator.say("rotate", "timestamp")
     deployment = operator.give("deploy", "parts@1.1.0", "--slot", "parts", "--select", "site=lyon")
     assert operator.has() == "1.1.0"
     operator.give("rollback", deployment)
     assert operator.has() == "1.0.0"
-    (operator.keys / "timestamp-1.pem").unlink()
-    operator.say("rotate", "timestamp")
     operator.say("withdraw", "parts@1.1.0", "--reason", "misses gears in dim light")
     assert "is withdrawn (misses gears in dim light)" in operator.refused(
         "deploy", "parts@1.1.0", "--slot", "parts", "--device", "belt", "--mqtt", "localhost"
