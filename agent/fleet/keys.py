@@ -88,9 +88,8 @@ class Keyring:
         """Make a key and its file. OSError where that cannot be written."""
         folder = self.folders[0]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        numbers = [
-            int(found[1]) for path in folder.glob(f"{role}-*.pem") if (found := re.fullmatch(rf"{role}-(\d+)\.pem", path.name))
-        ]
+        names = (path.name for place in self.folders for path in place.glob(f"{role}-*.pem"))  # no two keys of one name anywhere
+        numbers = [int(found[1]) for name in names if (found := re.fullmatch(rf"{role}-(\d+)\.pem", name))]
         path = folder / f"{role}-{max(numbers, default=0) + 1}.pem"
         part = path.with_name(f"{path.name}.part")  # half a key file would be in the way of every verb
         private = Ed25519PrivateKey.generate()

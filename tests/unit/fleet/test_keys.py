@@ -30,6 +30,12 @@ def test_new_keys_take_the_next_number_and_are_for_their_owner_alone(keys: Keyri
     assert keys.held("root") == []
 
 
+def test_new_keys_lie_in_the_first_folder_under_a_number_that_no_folder_has(keys: Keyring, tmp_path: Path) -> None:
+    keys.create("root")
+    stick = Keyring([tmp_path / "stick", *keys.folders])
+    assert stick.create("root").place == str(tmp_path / "stick/root-2.pem")
+
+
 def test_half_a_key_file_is_not_in_the_way(keys: Keyring) -> None:
     first = keys.create("targets")
     (keys.folders[0] / "targets-2.pem.part").write_text("-----BEGIN PRI")
