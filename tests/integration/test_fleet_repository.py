@@ -274,21 +274,21 @@ def test_a_refresh_killed_between_any_two_writes_leaves_a_whole_repository(desk:
     desk.say("verify")
 
 
-def test_two_hundred_bundles(desk: Desk) -> None:
+def test_many_bundles(desk: Desk) -> None:
     environment = dict(os.environ)
     program = (
         "import sys; from agent.fleet.main import main\n"
         "from pathlib import Path\n"
         "folder = Path(sys.argv[1]); text = (folder / 'bundle.yaml').read_text()\n"
-        "for n in range(200):\n"
+        "for n in range(50):\n"
         "    (folder / 'bundle.yaml').write_text(text.replace('1.0.0', f'1.{n}.0'))\n"
         "    assert main(['publish', str(folder), '--repo', sys.argv[2]]) == 0\n"
     )
     words = [sys.executable, "-c", program, str(desk.bundle()), str(desk.repo)]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=environment, timeout=300)
-    assert len(FleetRepository(desk.repo).releases()) == 200
+    assert len(FleetRepository(desk.repo).releases()) == 50
     assert len([*(desk.repo / "blobs/sha256").iterdir()]) == 2
-    assert Device(desk, "gate").sees("1.199.0")
+    assert Device(desk, "gate").sees("1.49.0")
 
 
 def test_bundle_check(desk: Desk) -> None:
