@@ -5,7 +5,8 @@ import time
 from agent.bundles.load import Bundle
 from agent.errors import WorkerError
 from agent.publish.orders import Swap
-from agent.update.journal import Active, Journal, Ref
+from agent.update.incumbent import Incumbent
+from agent.update.journal import Active, Journal
 from agent.update.limits import Limits
 from agent.update.machine import Done, Failed, Measured
 from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, failure, target_of, wish_of
@@ -23,9 +24,10 @@ UNKNOWN_MEMORY_BYTES = 256 << 20  # that a model takes whose bundle does not say
 class Candidate:
     """Of one slot, for one thread. The candidate's worker is its own until the slot has taken it."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, incumbent: Incumbent) -> None:
         self._tools = tools
         self._slot = tools.slot
+        self._incumbent = incumbent
         self._worker: ModelWorker | None = None
         self._taken: ModelWorker | None = None  # by the slot, and not settled yet
         self._replace = False  # both do not fit, or are not to be there at once
@@ -34,27 +36,15 @@ class Candidate:
         self._former: Former | None = None  # what served before the switch
         self._since = 0.0  # the probation's begin, monotonic
 
-    def open(self, ref: Ref) -> tuple[Bundle, ...]:
-        """A bundle's variants. AgentError where it cannot be used."""
-        return self._tools.open_factory() if ref.origin == "factory" else self._tools.store.open(ref.digest)
-
-    def restore(self, ref: Ref | None) -> None:
-        """Let the bundle serve that did before: its warm worker where there is one, else a new one."""
+    def undo(self) -> None:
+        """Let the bundle serve that is active: its warm worker where there is one, else a new one. AgentError where it cannot."""
         self.drop()
         taken, self._taken = self._taken, None
         if self._slot.fall_back():
             return
         serving = self._slot.worker
         if serving is None or serving is taken:  # else it has fallen back by itself, or has never been left
-            self.serve(ref)
-
-    def serve(self, ref: Ref | None) -> None:
-        """Let a bundle serve, in place of what does; None: nothing. AgentError, and all as it was, where it cannot be used."""
-        worker = self._tools.make_worker(self.open(ref), True) if ref else None
-        self._slot.vacate()
-        if worker:
-            self._slot.serve(worker)
-            worker.start()
+            self._incumbent.serve(self._incumbent.active.current)
 
     def settle(self) -> None:
         """The model that was in probation is the slot's own from now on, and what served before ends."""
@@ -73,7 +63,7 @@ class Candidate:
         temperature_c = computer.temperature_c()
         if temperature_c is not None and temperature_c > config.max_temperature_c:
             return Deferral("temperature", AGAIN_S)
-        bundles = self.open(target_of(journal))
+        bundles = self._incumbent.bundles(target_of(journal))
         free, needed = computer.memory_free_bytes(), _memory_bytes(bundles)
         self._replace = wish.policy.swap == "replace" or (wish.policy.swap == "auto" and free < needed)
         if wish.policy.swap == "beside" and free < needed:
@@ -88,7 +78,7 @@ class Candidate:
         """Have a candidate that has been tried beside what serves, if both may be there. VettingError, BundleError."""
         if self._replace and journal.phase != "switching":
             return Done()
-        bundles = self.open(target_of(journal))
+        bundles = self._incumbent.bundles(target_of(journal))
         if self._worker is None:
             self._worker = self._tools.make_worker(bundles, False)
         limits = Limits(memory_mb=None, max_latency_ms=None, demand_hz=self._demand_hz)

@@ -105,6 +105,11 @@ class TurnCame:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """The agent ends because somebody wants it to, and the candidate with it: nothing to hold against that."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restarted:
     """The agent has started. serves: the digest that active.json names. entry_changed: the slot's `bundle:` in the config is
     another one, so that its own model serves again.
@@ -114,7 +119,21 @@ class Restarted:
     entry_changed: bool = False
 
 
-Event = Ordered | Asked | Resolved | NewBytes | Done | AlreadyServed | Measured | Tried | Failed | Cancelled | TurnCame | Restarted
+Event = (
+    Ordered
+    | Asked
+    | Resolved
+    | NewBytes
+    | Done
+    | AlreadyServed
+    | Measured
+    | Tried
+    | Failed
+    | Cancelled
+    | TurnCame
+    | Stopped
+    | Restarted
+)
 
 
 def step(journal: Journal, event: Event) -> Journal:
@@ -149,14 +168,12 @@ def _after(journal: Journal, event: Event) -> Journal:
             journal = _begun(journal, journal.waiting)
         case Cancelled(by_operator):
             journal = _cancelled(journal, by_operator=by_operator)
+        case Stopped() if journal.phase in SETTLING:
+            journal = replace(journal, phase="verified")
         case Restarted(_, entry_changed=True) if journal.phase in TERMINAL:
             journal = Journal(rev_seen=journal.rev_seen, seen=journal.seen, quarantine=journal.quarantine)
         case Restarted(serves):
             journal = _restarted(journal, serves)
-        case Measured(swap):
-            journal = replace(journal, swap=swap)
-        case NewBytes():
-            journal = replace(journal, steps=0)
         case _ if journal.phase not in TERMINAL:
             journal = _advanced(journal, event)
     return journal
@@ -166,16 +183,20 @@ def _advanced(journal: Journal, event: Event) -> Journal:
     """What comes of the phase's own work."""
     match event:
         case Resolved(target, at_hand) if journal.phase == "accepted":
-            return _resolved(journal, target, at_hand=at_hand)
+            journal = _resolved(journal, target, at_hand=at_hand)
         case AlreadyServed() if journal.phase == "accepted":
-            return _committed(journal)
+            journal = _committed(journal)
         case Done() if journal.phase != "accepted":
             following = NEXT[journal.phase]
-            return _committed(journal) if following == "committed" else replace(journal, phase=following)
+            journal = _committed(journal) if following == "committed" else replace(journal, phase=following)
+        case Measured(swap):
+            journal = replace(journal, swap=swap)
+        case NewBytes():
+            journal = replace(journal, steps=0)
         case Tried(failure):
-            return replace(journal, error=failure)
+            journal = replace(journal, error=failure)
         case Failed(failure, guilty):
-            return _failed(journal, failure, guilty=guilty)
+            journal = _failed(journal, failure, guilty=guilty)
     return journal
 
 
@@ -222,15 +243,11 @@ def _is_meant(wish: Wish | None, *, by_operator: bool) -> bool:
 
 def _restarted(journal: Journal, serves: str | None) -> Journal:
     """A candidate has not outlived the agent: what was beyond the download is tried anew, beside what active.json names."""
-    if journal.phase == "probation":
-        if journal.target and journal.target.digest == serves:  # the pointer was written, this was not
-            return _committed(journal)
-        if journal.starts + 1 >= MOST_STARTS:
-            detail = f"the agent or the computer ended {MOST_STARTS} times while it was in probation"
-            return _failed(
-                journal, UpdateFailure(code="interrupted", phase="probation", detail=detail, retryable=False), guilty=True
-            )
-        return replace(journal, phase="verified", starts=journal.starts + 1)
-    if journal.phase in GUILTY:
-        return replace(journal, phase="verified")
-    return journal
+    if journal.phase not in TERMINAL and journal.target and journal.target.digest == serves:
+        return _committed(journal)  # the pointer was written, this was not
+    if journal.phase == "probation" and journal.starts + 1 >= MOST_STARTS:
+        detail = f"the agent or the computer ended {MOST_STARTS} times while it was in probation"
+        failure = UpdateFailure(code="interrupted", phase="probation", detail=detail, retryable=False)
+        return _failed(journal, failure, guilty=True)
+    starts = journal.starts + 1 if journal.phase == "probation" else journal.starts
+    return replace(journal, phase="verified", starts=starts) if journal.phase in GUILTY else journal

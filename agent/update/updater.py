@@ -6,21 +6,21 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from agent.backoff import Backoff
-from agent.bundles.load import in_store
-from agent.bundles.trust import Listing, precedence
+from agent.bundles.trust import Listing
 from agent.errors import AgentError, BundleError, DeviceUnfitError, StorageError, VettingError, WorkerError
-from agent.publish.messages import UpdateEvent, now_text
-from agent.publish.orders import BundleRef, CurrentBundle, Desired, Phase, Reported, UpdatePolicy
+from agent.publish.messages import UpdateEvent
+from agent.publish.orders import Desired, Phase, Reported, UpdatePolicy
 from agent.update.candidate import Candidate
 from agent.update.fetching import download
 from agent.update.finding import Finder
+from agent.update.incumbent import Incumbent
 from agent.update.journal import Active, Journal, Ref, SlotFiles, Wish
 from agent.update.machine import (
     SETTLING,
@@ -34,14 +34,15 @@ from agent.update.machine import (
     NewBytes,
     Ordered,
     Restarted,
+    Stopped,
     Tried,
     TurnCame,
     is_conflict,
     is_stale,
     step,
 )
-from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, factory_ref, failure, ref_to, target_of
-from agent.worker.model import ModelWorker
+from agent.update.phase import AGAIN_S, Attention, Deferral, Outcome, Tools, factory_ref, failure, target_of
+from agent.update.report import is_withdrawn, report_of
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,8 @@ class Updater:
         self._files = files
         self._on_report = on_report
         self._on_event = on_event
-        self._candidate = candidate = Candidate(tools)
+        self._incumbent = Incumbent(name, entry, tools, files)
+        self._candidate = candidate = Candidate(tools, self._incumbent)
         self._work: dict[Phase, Callable[[Journal, Active, Attention], Outcome]] = {
             "accepted": Finder(tools).find,
             "downloading": lambda journal, _active, attention: download(tools, journal, attention),
@@ -100,9 +102,7 @@ class Updater:
             "switching": candidate.switch,
             "probation": candidate.watch,
         }
-        self._active = Active(factory=entry)
         self._journal = Journal()
-        self._first: ModelWorker | None = None  # what serves when the agent starts
         self._outcome: Event | None = None  # of the phase, as long as it is not on disk
         self._deferral: Deferral | None = None
         self._progress: _Progress | None = None
@@ -119,26 +119,15 @@ class Updater:
     # --- the agent's start and end
 
     def open(self) -> None:
-        """Read the slot's files, and make the worker that is to serve: what is active, else the one before, else the factory's.
-
-        AgentError where no model can be used, and none is on its way.
-        """
+        """Read the slot's files, and make the worker that is to serve. AgentError where there is none, and none is on its way."""
         self._journal = self._files.journal()
-        active = self._files.active()
-        entry_changed = active is not None and active.factory != self._entry
-        if active is not None and not entry_changed:
-            self._active = active
-        self._first = self._first_usable()
-        if entry_changed:
-            self._keep_active("the config names another model")
-        current = self._active.current
+        entry_changed = self._incumbent.open()
+        current = self._incumbent.active.current
         self._orders.append(Restarted(current.digest if current else None, entry_changed))
 
     def start(self) -> None:
         """Load the model, and go on with a deployment that the last agent left."""
-        if self._first:
-            self._slot.serve(self._first)
-            self._first.start()
+        self._incumbent.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -151,6 +140,8 @@ class Updater:
         self.stop()
         if self._thread.ident is not None:
             self._thread.join(END_S)
+        if not self._thread.is_alive():
+            self._part()
         self._candidate.drop()
 
     # --- what people want
@@ -185,7 +176,7 @@ class Updater:
 
     def rollback(self, by: str) -> None:
         """Back to the bundle before. BundleError where there is none."""
-        previous = self._active.previous
+        previous = self._incumbent.active.previous
         if previous is None:
             raise BundleError(f"slot {self.name} has had no other model yet")
         self._order(Asked(_back_to(previous, by)))
@@ -220,8 +211,7 @@ class Updater:
         """Whether the slot's model has given up and there is no other to go back to, nor one on its way."""
         if self._slot.state != "failed" or self._journal.phase not in TERMINAL:
             return False
-        current = self._active.current
-        return current is None or not self._others(current)
+        return not self._incumbent.others()
 
     def may_have(self, name: str) -> bool:
         """Whether the slot's config allows a bundle of that name."""
@@ -229,7 +219,7 @@ class Updater:
 
     def keep(self) -> set[str]:
         """Digests of what the store must keep for this slot."""
-        active, journal = self._active, self._journal
+        active, journal = self._incumbent.active, self._journal
         wishes = [journal.waiting, *(order.wish for order in list(self._orders) if isinstance(order, Ordered | Asked))]
         refs = [active.current, active.previous, factory_ref(self._tools)]
         if journal.phase not in TERMINAL:
@@ -239,34 +229,8 @@ class Updater:
 
     def reported(self) -> Reported:
         """As D/models/M/reported has it."""
-        journal, active, deferral, progress = self._journal, self._active, self._deferral, self._progress
-        wish = journal.wish
-        return Reported(
-            device=self._tools.device,
-            at=now_text(),
-            rev_seen=journal.rev_seen,
-            rev_applied=journal.rev_applied,
-            deployment=wish.deployment if wish else None,
-            by=wish.by if wish else "",
-            state="deferred" if deferral else journal.phase,
-            deferred=deferral.reason if deferral else None,
-            progress_pct=round(100 * progress.fraction, 1) if progress and journal.phase not in TERMINAL else None,
-            current=self._current(),
-            target=_plain(journal.target) if journal.phase not in TERMINAL else None,
-            previous=_plain(active.previous),
-            available=self._available(),
-            error=deferral.failure if deferral and deferral.failure else journal.error,
-            swap=journal.swap,
-        )
-
-    def _current(self) -> CurrentBundle | None:
-        ref, worker = self._active.current, self._slot.worker
-        if ref is None:
-            return None
-        spec = worker.known_spec if worker else None
-        variant = spec.variant if spec and spec.digest == ref.digest else None
-        withdrawn = self._is_withdrawn(ref)
-        return CurrentBundle(name=ref.name, version=ref.version, digest=ref.digest, variant=variant, withdrawn=withdrawn)
+        fraction = self._progress.fraction if self._progress else None
+        return report_of(self._tools, self._journal, self._incumbent.active, self._deferral, fraction, self._listing)
 
     # --- the thread
 
@@ -307,6 +271,13 @@ class Updater:
             except StorageError as error:  # of the journal: nothing has been done without it
                 self._defer(Deferral("disk", AGAIN_S, failure(error.code, self._journal.phase, error, retryable=True)))
 
+    def _part(self) -> None:
+        """Write down that the agent ends by itself, lest that counts against a model in probation."""
+        try:
+            self._files.write(step(self._journal, Stopped()))
+        except StorageError as error:
+            log.warning("%s", error)
+
     def _go_on(self) -> None:
         """Do the next thing, or wait for one. StorageError."""
         if self._orders:
@@ -327,7 +298,7 @@ class Updater:
         """What the phase asks for."""
         journal = self._journal
         try:
-            return self._work[journal.phase](journal, self._active, self)
+            return self._work[journal.phase](journal, self._incumbent.active, self)
         except AgentError as error:
             return _outcome_of(error, journal.phase)
 
@@ -337,7 +308,7 @@ class Updater:
             return
         self._outcome = outcome
         if self._journal.phase == "probation" and isinstance(outcome, Done):
-            self._point_at(target_of(self._journal))
+            self._incumbent.point_at(target_of(self._journal))
         self._apply(outcome)
         self._outcome = None
         if self._journal.phase == "committed":
@@ -348,17 +319,16 @@ class Updater:
 
     def _leave_failed(self) -> bool:
         """A model that cannot be loaded any more, its file damaged, say, for the one before or the factory's."""
-        current = self._active.current
-        return self._slot.state == "failed" and current is not None and self._go_back(current)
+        return self._slot.state == "failed" and self._go_back()
 
     def _leave_withdrawn(self) -> bool:
         """A model that its publisher has withdrawn, for the one before or the factory's."""
         heeded, self._heeded = self._heeded, True
-        current = self._active.current
-        if heeded or current is None or not self._is_withdrawn(current):
+        current = self._incumbent.active.current
+        if heeded or current is None or not is_withdrawn(current, self._listing):
             return False
-        for ref in self._others(current):
-            if not self._is_withdrawn(ref):
+        for ref in self._incumbent.others():
+            if not is_withdrawn(ref, self._listing):
                 self._say("withdrawn", f"{current.name} {current.version} was withdrawn; back to {ref.name} {ref.version}")
                 self._apply(Asked(_back_to(ref, "withdrawal")))
                 return True
@@ -366,32 +336,18 @@ class Updater:
 
     def _undo(self) -> None:
         """Let what served serve, even where the disk does not take that down."""
-        current = self._active.current
         try:
-            self._candidate.restore(current)
+            self._candidate.undo()
         except AgentError as error:
-            self._complain(current, error)
-            if current is None or not self._go_back(current):
+            self._incumbent.complain(self._incumbent.active.current, error)
+            if not self._go_back():
                 self._slot.vacate()
 
-    def _go_back(self, current: Ref) -> bool:
-        """Let the first serve that can, of the model before and the factory's."""
-        for ref in self._others(current):
-            try:
-                self._candidate.serve(ref)
-            except AgentError as error:
-                self._complain(ref, error)
-                continue
-            why = f"{current.name} {current.version} cannot be used any more; back to {ref.name} {ref.version}"
-            self._active = replace(self._active, current=ref, previous=None)
-            self._keep_active(why)
+    def _go_back(self) -> bool:
+        why = self._incumbent.go_back()
+        if why:
             self._say("rolled_back", why)
-            return True
-        return False
-
-    def _others(self, current: Ref) -> Sequence[Ref]:
-        """What may serve in place of it, the best first."""
-        return [ref for ref in (self._active.previous, factory_ref(self._tools)) if ref and ref.digest != current.digest]
+        return why is not None
 
     def _defer(self, deferral: Deferral) -> None:
         if self._deferral is None or self._deferral.reason != deferral.reason:
@@ -443,24 +399,6 @@ class Updater:
         log.warning("slot %s: %s", self.name, detail)
         self._on_event(code, detail)
 
-    def _complain(self, ref: Ref | None, error: AgentError) -> None:
-        name = f"{ref.name} {ref.version}" if ref else self._entry
-        log.error("slot %s: %s cannot be used: %s", self.name, name, "; ".join(str(error).splitlines()))
-
-    def _point_at(self, target: Ref) -> None:
-        if target == self._active.current:  # an earlier try has come so far
-            return
-        active = replace(self._active, current=target, previous=self._active.current)
-        self._files.write(active)
-        self._active = active
-
-    def _keep_active(self, why: str) -> None:
-        """Write down what serves already."""
-        try:
-            self._files.write(self._active)
-        except StorageError as error:
-            log.warning("slot %s: %s, which is found out again at the next start: %s", self.name, why, error)
-
     def _collect(self) -> None:
         try:
             self._tools.collect()
@@ -477,46 +415,6 @@ class Updater:
     def _order(self, order: Event) -> None:
         self._orders.append(order)
         self._attention.set()
-
-    # --- bundles
-
-    def _first_usable(self) -> ModelWorker | None:
-        """Of current, previous and factory, not yet started; None where the first is to come. AgentError where there is none."""
-        active = self._active
-        for ref, before in ((active.current, active.previous), (active.previous, None)):
-            if ref is None:
-                continue
-            try:
-                bundles = self._candidate.open(ref)
-                worker = self._tools.make_worker(bundles, True)
-            except AgentError as error:
-                self._complain(ref, error)
-                continue
-            self._active = replace(active, current=ref_to(bundles, ref.origin), previous=before)
-            return worker
-        self._active = replace(active, current=None, previous=None)
-        try:
-            bundles = self._tools.open_factory()
-        except AgentError:
-            if self._tools.releases is not None and in_store(self._entry):
-                return None
-            raise
-        self._active = replace(active, current=ref_to(bundles, "factory"), previous=None)
-        return self._tools.make_worker(bundles, True)
-
-    def _is_withdrawn(self, ref: Ref) -> bool:
-        release = self._listing.find(ref.name, ref.version) if self._listing else None
-        return release is not None and release.digest == ref.digest and release.withdrawn is not None
-
-    def _available(self) -> BundleRef | None:
-        quarantine, current = self._journal.quarantine, self._active.current
-        releases = self._listing.releases if self._listing else ()
-        newest = Listing(tuple(one for one in releases if one.digest not in quarantine)).newest(self._tools.allow)
-        if newest is None or (current and current.digest == newest.digest):
-            return None
-        if current and current.name == newest.name and precedence(newest.version) < precedence(current.version):
-            return None
-        return BundleRef(name=newest.name, version=newest.version, digest=newest.digest)
 
 
 def _outcome_of(error: AgentError, phase: Phase) -> Failed | Deferral:
@@ -550,7 +448,3 @@ def _back_to(ref: Ref, by: str) -> Wish:
 def _deployment(name: str, version: str) -> str:
     """Of a wish from this computer."""
     return f"{name}-{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}"
-
-
-def _plain(ref: Ref | None) -> BundleRef | None:
-    return BundleRef(name=ref.name, version=ref.version, digest=ref.digest) if ref else None

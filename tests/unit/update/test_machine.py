@@ -23,6 +23,7 @@ from agent.update.machine import (
     Ordered,
     Resolved,
     Restarted,
+    Stopped,
     Tried,
     TurnCame,
     is_conflict,
@@ -203,6 +204,13 @@ def test_a_target_during_whose_probation_the_agent_ended_twice_is_held_to_be_the
     assert (journal.phase, journal.quarantine) == ("rolled_back", (NEW,))
 
 
+def test_an_agent_that_is_stopped_in_probation_again_and_again_holds_nothing_against_the_target() -> None:
+    journal = in_phase("probation")
+    for _ in range(3):
+        journal = after(Stopped(), Restarted(OLD), *(Done() for _ in range(4)), journal=journal)
+    assert (journal.phase, journal.starts, journal.quarantine) == ("probation", 0, ())
+
+
 def test_a_pointer_that_was_written_before_the_power_went_is_a_commit() -> None:
     journal = step(in_phase("probation"), Restarted(NEW))
     assert (journal.phase, journal.rev_applied) == ("committed", 1)
@@ -237,6 +245,7 @@ EVENTS = st.one_of(
     st.builds(Failed, st.sampled_from([UNFIT, AWAY]), st.booleans()),
     st.builds(Cancelled, st.booleans()),
     st.just(TurnCame()),
+    st.just(Stopped()),
     st.builds(Restarted, st.sampled_from([OLD, NEW, NEWER, None])),
 )
 
