@@ -85,6 +85,16 @@ def test_the_same_bytes_again_bring_back_a_lost_file(desk: Desk) -> None:
     desk.say("verify")
 
 
+def test_files_that_were_changed(desk: Desk) -> None:
+    desk.say("publish", desk.bundle())
+    blob = next((desk.repo / "blobs/sha256").iterdir())
+    blob.write_bytes(b"other")
+    assert f"{blob}: its bytes are not those that were published" in desk.refused("verify")
+    (manifest,) = (desk.repo / "targets/people/1.0.0").iterdir()
+    manifest.write_text('{"files": []}')
+    assert f"{manifest}: its bytes are not those that were published" in desk.refused("verify")
+
+
 def test_withdrawal(desk: Desk) -> None:
     device = Device(desk, "gate")
     desk.say("publish", desk.bundle())
