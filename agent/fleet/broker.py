@@ -17,7 +17,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.errors import BrokerError, ConfigError, UsageError
+from agent.errors import BrokerError, UsageError
+from agent.fleet.private import read_secret
 from agent.publish.config import TlsConfig
 from agent.publish.failure import Broker, Failure, of_connecting, of_ending, of_refusal, of_silence
 from agent.publish.outgoing import Publication
@@ -28,7 +29,6 @@ ANSWER_TIMEOUT_S = 10.0  # of TCP and TLS, and of each answer of the broker
 QUIET_S = 0.3  # without a message after this, all that is retained has come: MQTT has no mark for the last one
 SLICE_S = 0.1
 KEEPALIVE_S = 30
-MAX_SECRET_BYTES = 4096
 PREFIX = re.compile(r"[A-Za-z0-9_-]{1,63}")
 SETTINGS = Settings(
     host="--mqtt",
@@ -89,7 +89,7 @@ def access_of(args: argparse.Namespace) -> Access:
     if protocol not in ("5", "3.1.1"):
         raise UsageError(f"EDGE_FLEET_PROTOCOL: expected 5 or 3.1.1, got {protocol}")
     file = said("password_file")
-    password = _secret(Path(file)) if file else os.environ.get("EDGE_FLEET_PASSWORD") or None
+    password = read_secret(Path(file), "--password-file") if file else os.environ.get("EDGE_FLEET_PASSWORD") or None
     if password is not None and username is None:
         raise UsageError("there is a password, but no --username that it could belong to")
     client_id = f"edge-fleet-{secrets.token_hex(4)}"
@@ -255,19 +255,3 @@ def _address(text: str, default_port: int) -> tuple[str, int]:
     if found is None or (found[3] and not 1 <= int(found[3]) <= 65535):
         raise UsageError(f"--mqtt {text}: expected HOST or HOST:PORT, such as broker.example:8883")
     return found[1] or found[2], int(found[3] or default_port)
-
-
-def _secret(path: Path) -> str:
-    """The one line of a private file."""
-    try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigError(f"--password-file: others can read {path}; run: chmod 600 {path}")
-        with path.open("rb") as file:
-            secret = file.read(MAX_SECRET_BYTES + 1).decode().rstrip("\r\n")
-    except OSError as error:
-        raise ConfigError(f"--password-file: {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"--password-file: {path}: not text") from None
-    if not secret.isprintable() or not 0 < len(secret) <= MAX_SECRET_BYTES:
-        raise ConfigError(f"--password-file: {path} must hold the secret alone, in one line")
-    return secret

@@ -1,11 +1,8 @@
 """edge-fleet deploy: give devices a bundle."""
 
 import argparse
-import os
-import re
 import sys
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -15,7 +12,9 @@ from agent.checked import NAME, suggest
 from agent.errors import BundleError, UsageError
 from agent.fleet.broker import Desk, access_of, add_broker_options
 from agent.fleet.devices import Device, collect
-from agent.fleet.values import add_device_options, instant, seconds, shown
+from agent.fleet.folder import add_repository_option, repository_folder
+from agent.fleet.layout import name_and_version
+from agent.fleet.values import add_device_options, count, instant, seconds, shown
 from agent.fleet.wishes import Order, Wish, deployment_id, publish, who
 from agent.publish.orders import BundleRef, UpdatePolicy
 
@@ -50,10 +49,10 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", metavar="BUNDLE@VERSION", help="as it was published")
+    parser.add_argument("bundle", metavar="NAME@VERSION", help="as it was published")
     parser.add_argument("--slot", required=True, metavar="S", help="the model slot of the devices' configs")
     add_device_options(parser, required=True)
-    parser.add_argument("--repo", type=Path, metavar="REPO", help="where the bundle was published")
+    add_repository_option(parser)
     parser.add_argument("--spread", type=seconds, default=0, metavar="TIME", help="over which devices begin, such as 1h; at once")
     parser.add_argument(
         "--swap",
@@ -62,7 +61,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         help="beside: never without the serving model; replace: that ends first; auto: as the device's memory allows",
     )
     parser.add_argument("--probation", type=seconds, metavar="TIME", help="for which it is watched, such as 30m; 10m")
-    parser.add_argument("--probation-frames", type=int, metavar="N", help="and this many frames; 500")
+    parser.add_argument("--probation-frames", type=count, metavar="N", help="and this many frames; 500")
     parser.add_argument("--not-after", type=instant, metavar="TIME", help="after which no device begins: 12h, or an instant in UTC")
     parser.add_argument("--force", action="store_true", help="also where this bundle has failed before, and is in quarantine")
     parser.add_argument("--dry-run", action="store_true", help="say what would be wished, and publish nothing")
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 def deploy(args: argparse.Namespace, published: Callable[[argparse.Namespace], Sequence[Release]]) -> int:
     """As `run`. published: what the repository that is meant holds."""
-    name, version = _bundle(args.bundle)
+    name, version = name_and_version(args.bundle)
     if not NAME.fullmatch(args.slot):
         raise UsageError(f"--slot {args.slot}: no name of a model slot")
     policy = _policy(args)
@@ -101,7 +100,11 @@ def release_of(releases: Collection[Release], name: str, version: str) -> Bundle
     if found is None:
         versions = [release.version for release in releases if release.name == name]
         names = sorted({release.name for release in releases})
-        there = f"of {name} there are {', '.join(versions[-10:])}" if versions else f"there are {', '.join(names[:20]) or 'none'}"
+        there = (
+            f"of {name} there are {', '.join(versions[-10:])}"
+            if versions
+            else f"there are {', '.join(names[:20]) or 'no bundles yet'}"
+        )
         hint = suggest(version, versions) if versions else suggest(name, names)
         raise BundleError(f"{name}@{version} is not published{hint or '; ' + there}")
     if found.withdrawn is not None:
@@ -112,16 +115,7 @@ def release_of(releases: Collection[Release], name: str, version: str) -> Bundle
 def _releases(args: argparse.Namespace) -> Sequence[Release]:
     from agent.fleet.repository import FleetRepository  # noqa: PLC0415  --help does without TUF
 
-    folder = Path(args.repo or os.environ.get("EDGE_FLEET_REPO") or ".")
-    releases: Sequence[Release] = FleetRepository(folder).releases()
-    return releases
-
-
-def _bundle(text: str) -> tuple[str, str]:
-    name, sign, version = text.partition("@")
-    if not sign or not NAME.fullmatch(name) or not re.fullmatch(r"\d\S*", version):
-        raise UsageError(f"{text}: expected BUNDLE@VERSION, such as people@1.3.0")
-    return name, version
+    return FleetRepository(repository_folder(args)).releases()
 
 
 def _policy(args: argparse.Namespace) -> UpdatePolicy:
@@ -135,7 +129,9 @@ def _policy(args: argparse.Namespace) -> UpdatePolicy:
     try:
         return msgspec.convert(msgspec.to_builtins(policy), UpdatePolicy)
     except msgspec.ValidationError as error:
-        raise UsageError(f"--spread, --probation or --probation-frames: {error}") from None
+        limit, _, field = str(error).partition(" - at `$.")
+        option = field.strip("`").removesuffix("_s").replace("_", "-")
+        raise UsageError(f"--{option}: {limit[:1].lower()}{limit[1:]}") from None
 
 
 def _targets(devices: Sequence[Device], args: argparse.Namespace) -> list[Target]:

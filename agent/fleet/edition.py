@@ -21,13 +21,25 @@ CLOCK_TOLERANCE = timedelta(hours=1)
 
 
 class Edition:
-    """Of the metadata in force, the next versions. root: the one that is to come into force with them, None where that stays."""
+    """Of the metadata in force, the next versions.
 
-    def __init__(self, layout: Layout, current: Current, keys: Keyring, root: Metadata[Root] | None = None) -> None:
+    root: the one that is to come into force with them, None where that stays. bridge: the one before it, where keys
+    of the one in force cannot sign what comes.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        current: Current,
+        keys: Keyring,
+        root: Metadata[Root] | None = None,
+        bridge: Metadata[Root] | None = None,
+    ) -> None:
         self._layout = layout
         self._current = current
         self._keys = keys
         self._root = root
+        self._bridge = bridge
         self._now = datetime.now(UTC).replace(microsecond=0)
         self._files: list[tuple[Path, bytes]] = []
 
@@ -36,13 +48,18 @@ class Edition:
 
         Raises PublishError, before anything is written, where a key is missing or the clock is wrong, and OSError.
         """
+        if self._bridge is not None:
+            self._add_root(self._bridge)
         new_targets = None if targets is None else self._next(targets, Targets.type)
         if timestamp:
             self._sign_timestamp(self._sign_snapshot(new_targets) if snapshot else None)
         if self._root is not None:
-            self._files.append((self._layout.role(Root.type, self._root.signed.version), self._root.to_bytes()))
+            self._add_root(self._root)
         for path, data in self._files:
             durable.write(path, data)
+
+    def _add_root(self, root: Metadata[Root]) -> None:
+        self._files.append((self._layout.role(Root.type, root.signed.version), root.to_bytes()))
 
     def _sign_snapshot(self, targets: MetaFile | None) -> MetaFile:
         content = deepcopy(self._current.snapshot.signed)

@@ -11,7 +11,7 @@ from tuf.api.metadata import MetaFile, Role, Root, Snapshot, T, Targets, Timesta
 from agent import durable
 from agent.errors import UsageError
 from agent.fleet.edition import EXPIRY_DAYS, SIGNED_AT, renew, sign, stamp
-from agent.fleet.keys import SHORT, HeldKey, Keyring
+from agent.fleet.keys import MOST_KEYS, SHORT, HeldKey, Keyring
 from agent.fleet.layout import Layout
 from agent.fleet.options import add_key_options, keyring
 from agent.fleet.repository import writing
@@ -50,11 +50,15 @@ def run(args: argparse.Namespace) -> int:
     """Make it; whatever was begun before is taken up."""
     wanted = {role: tuple(getattr(args, f"{role}_{what}") for what in ("keys", "threshold", "days")) for role in DEFAULTS}
     for role, (count, threshold, days) in wanted.items():
-        if not 1 <= threshold <= count <= 20:
-            raise UsageError(f"--{role}-threshold {threshold}: of {count} keys, and there may be 20, from 1 to all must sign")
+        if not 1 <= threshold <= count <= MOST_KEYS:
+            raise UsageError(
+                f"--{role}-threshold {threshold}: of {count} keys, and there may be {MOST_KEYS}, from 1 to all must sign"
+            )
         if not 1 <= days <= MOST_DAYS:
             raise UsageError(f"--{role}-days {days}: expected 1 to {MOST_DAYS}")
     repo: Path = args.repo
+    if repo.name in ("", ".."):
+        raise UsageError(f"{repo}: it has no name of its own; name a folder that is to be made")
     if repo.exists() and not (repo.is_dir() and not any(repo.iterdir())):
         raise UsageError(f"{repo}: it is there already; name a folder that is to be made")
     keys = keyring(args, repo)

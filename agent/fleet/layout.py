@@ -62,5 +62,5 @@ def name_and_version(release: str) -> tuple[str, str]:
     """Of NAME@VERSION, as people write it. UsageError where it is not that."""
     found = STORED.fullmatch(release)
     if found is None:
-        raise UsageError(f"{release}: expected NAME@VERSION, people@1.3.0 say")
+        raise UsageError(f"{release}: expected NAME@VERSION, such as people@1.3.0")
     return found[1], found[2]

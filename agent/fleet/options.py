@@ -1,21 +1,14 @@
-"""Options that verbs share: which repository, and where its keys are."""
+"""What verbs of the repository share: the repository that is meant, and the keys that are at hand."""
 
 import argparse
 import os
 from pathlib import Path
 
 from agent.errors import UsageError
-from agent.fleet.keys import PASSPHRASE, Keyring, read_secret
+from agent.fleet.folder import repository_folder
+from agent.fleet.keys import PASSPHRASE, Keyring
+from agent.fleet.private import read_secret
 from agent.fleet.repository import FleetRepository
-
-REPOSITORY = "EDGE_FLEET_REPO"
-
-
-def add_repository_option(parser: argparse.ArgumentParser) -> None:
-    """--repo."""
-    parser.add_argument(
-        "--repo", metavar="DIR", type=Path, help=f"the repository; ${REPOSITORY}, or the folder that you are in, if nothing is said"
-    )
 
 
 def add_key_options(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +28,7 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
 
 def open_repository(args: argparse.Namespace) -> FleetRepository:
     """That which --repo names. PublishError where it is none."""
-    return FleetRepository(args.repo or Path(os.environ.get(REPOSITORY) or "."))
+    return FleetRepository(repository_folder(args))
 
 
 def keyring(args: argparse.Namespace, repository: Path) -> Keyring:
@@ -50,5 +43,5 @@ def keyring(args: argparse.Namespace, repository: Path) -> Keyring:
 
 def _passphrase(file: Path | None) -> bytes | None:
     if file is not None:
-        return read_secret(file).rstrip(b"\r\n") or None
+        return read_secret(file, "--passphrase-file").encode()
     return os.environ.get(PASSPHRASE, "").encode() or None

@@ -16,8 +16,9 @@ from agent.bundles.load import MANIFEST, manifest_bytes, open_variants, read_dir
 from agent.errors import PublishError, UsageError
 from agent.fleet.blobs import copy_blob, has_blob
 from agent.fleet.edition import Edition
+from agent.fleet.folder import add_repository_option
 from agent.fleet.layout import Layout, target_path
-from agent.fleet.options import add_key_options, add_repository_option, keyring, open_repository
+from agent.fleet.options import add_key_options, keyring, open_repository
 from agent.progress import Progress
 
 if TYPE_CHECKING:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from tuf.api.metadata import Metadata, Root
 
 from agent.fleet.edition import Edition
-from agent.fleet.options import add_key_options, add_repository_option, keyring, open_repository
+from agent.fleet.folder import add_repository_option
+from agent.fleet.options import add_key_options, keyring, open_repository
 from agent.fleet.repository import Current
 from agent.fleet.root import next_root
+from agent.fleet.values import count
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -32,7 +34,7 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--role", action="append", choices=ROLES, help="may be given several times; snapshot and timestamp, if not")
-    parser.add_argument("--if-expires-within", type=int, metavar="DAYS", help="only what is good for no longer than this")
+    parser.add_argument("--if-expires-within", type=count, metavar="DAYS", help="only what is good for no longer than this")
     add_repository_option(parser)
     add_key_options(parser)
     parser.set_defaults(run=run)
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         root: Metadata[Root] | None = None
         if "root" in roles:
-            root = next_root(current, deepcopy(current.root.signed), keys)
+            root = next_root(current.root.signed, deepcopy(current.root.signed), keys)
         targets = deepcopy(current.targets.signed) if "targets" in roles else None
         snapshot = targets is not None or "snapshot" in roles
         Edition(repository.layout, current, keys, root).write(

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -48,19 +48,15 @@ class FleetRepository:
         target = self.current().targets.signed.targets.get(target_path(name, version))
         return None if target is None else _release(target)
 
-    def current(self, unproven: Collection[str] = ()) -> Current:
-        """The metadata that clients see now, whether or not it has expired.
-
-        unproven: roles whose signatures are not looked at, since their keys are being replaced. PublishError, which names the file,
-        where another one's do not hold.
-        """
+    def current(self) -> Current:
+        """The metadata that clients see now, whether or not it has expired. PublishError names the file that does not hold."""
         root = self._root()
         timestamp = self._load(Timestamp, 0)
-        self._prove(root.signed, timestamp, unproven)
+        self._prove(root.signed, timestamp)
         snapshot = self._load(Snapshot, timestamp.signed.snapshot_meta.version)
-        self._prove(root.signed, snapshot, unproven)
+        self._prove(root.signed, snapshot)
         targets = self._load(Targets, snapshot.signed.meta["targets.json"].version)
-        self._prove(root.signed, targets, unproven)
+        self._prove(root.signed, targets)
         return Current(root, timestamp, snapshot, targets)
 
     @contextmanager
@@ -103,10 +99,8 @@ class FleetRepository:
             raise PublishError(f"{path}: it holds {loaded.signed.type} {loaded.signed.version}; bring it back from a copy")
         return loaded
 
-    def _prove(self, root: Root, metadata: Metadata[T], unproven: Collection[str] = ()) -> None:
+    def _prove(self, root: Root, metadata: Metadata[T]) -> None:
         role = metadata.signed.type
-        if role in unproven:
-            return
         try:
             root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
         except RepositoryError as error:

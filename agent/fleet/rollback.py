@@ -10,6 +10,7 @@ import msgspec
 from agent.errors import AgentError, UsageError
 from agent.fleet.broker import Desk, access_of, add_broker_options
 from agent.fleet.devices import Device, Fleet, collect
+from agent.fleet.rollout import SETTLING
 from agent.fleet.values import shown
 from agent.fleet.wishes import Order, Wish, deployment_id, publish, who
 from agent.publish.orders import BundleRef, Reported, UpdatePolicy
@@ -17,7 +18,7 @@ from agent.publish.orders import BundleRef, Reported, UpdatePolicy
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-TOOK = ("switching", "probation", "committed")
+TOOK = (*SETTLING, "committed")
 EXAMPLES = """examples:
   edge-fleet rollback people-1.3.0-20261125T003012-3f2a --mqtt broker.example
   edge-fleet rollback people-1.3.0-20261125T003012-3f2a --dry-run      what each device would go back to

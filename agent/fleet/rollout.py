@@ -18,6 +18,7 @@ ENDINGS: dict[str, Outcome] = {
     "failed": "failed",
     "rolled_back": "failed",
 }
+SETTLING = ("switching", "probation")  # during which a device keeps the newest wish for afterwards, and has seen its rev already
 OUTCOMES: dict[Outcome, str] = {
     "committed": "committed",
     "going": "under way",
@@ -166,11 +167,12 @@ def _progress(
         newer = [] if desired is None or theirs else [f"{desired.bundle} {desired.version} is wished for since"]
         return (*_reported_state(reported), newer)
     wish = f"{desired.bundle} {desired.version}"
-    if reported is not None and reported.rev_seen >= desired.rev:
+    waits = reported is not None and reported.state in SETTLING and reported.rev_seen <= desired.rev
+    if reported is not None and reported.rev_seen >= desired.rev and not waits:
         return "passed over", "failed", [f"the wish for {wish} does not count: it has accepted another; deploy again"]
     if not device.online:
         return "sent", "going", [f"gets {wish} when it connects"]
-    if reported is not None and reported.state in ("switching", "probation"):
+    if reported is not None and waits:
         return "sent", "going", [f"gets {wish} after the {reported.state} of what it has"]
     return "sent", "going", [f"to get {wish}"]
 

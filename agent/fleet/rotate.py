@@ -8,13 +8,15 @@ import argparse
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Root
+from tuf.api.metadata import Metadata, Root
 
 from agent.errors import UsageError
 from agent.fleet.edition import Edition
-from agent.fleet.keys import SHORT
-from agent.fleet.options import add_key_options, add_repository_option, keyring, open_repository
-from agent.fleet.root import next_root
+from agent.fleet.folder import add_repository_option
+from agent.fleet.keys import MOST_KEYS, SHORT
+from agent.fleet.options import add_key_options, keyring, open_repository
+from agent.fleet.root import bridge, next_root
+from agent.fleet.values import count
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -44,8 +46,8 @@ def add_parser(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("role", choices=tuple(SIGNED_WITH))
     parser.add_argument("--replace", metavar="ID", action="append", default=[], help="a key that is to go, for a new one")
     parser.add_argument("--remove", metavar="ID", action="append", default=[], help="a key that is to go")
-    parser.add_argument("--add", metavar="N", type=int, default=0, help="so many new keys more")
-    parser.add_argument("--threshold", metavar="N", type=int, help="how many are to sign from now on")
+    parser.add_argument("--add", metavar="N", type=count, default=0, help="so many new keys more")
+    parser.add_argument("--threshold", metavar="N", type=count, help="how many are to sign from now on")
     add_repository_option(parser)
     add_key_options(parser)
     parser.set_defaults(run=run)
@@ -56,14 +58,16 @@ def run(args: argparse.Namespace) -> int:
     repository = open_repository(args)
     keys = keyring(args, repository.folder)
     with repository.written():
-        current = repository.current(unproven=(args.role,) if args.role != Root.type else ())
+        current = repository.current()
         content = deepcopy(current.root.signed)
         going, coming = _going(args, content)
         trusted = content.roles[args.role]
         threshold = trusted.threshold if args.threshold is None else args.threshold
-        count = len(trusted.keyids) - len(going) + coming
-        if not 1 <= threshold <= count:
-            raise UsageError(f"{args.role}: {count} keys would be left, of which {threshold} cannot sign; say --threshold or --add")
+        left = len(trusted.keyids) - len(going) + coming
+        if not 1 <= threshold <= left <= MOST_KEYS:
+            raise UsageError(
+                f"{args.role}: {threshold} of {left} keys cannot sign; say --threshold or --add, for 1 to {MOST_KEYS} keys"
+            )
         for needed in {Root.type, *SIGNED_WITH[args.role]} - {args.role}:
             keys.of(needed, current.root.signed)  # before a key is made
         for keyid in going:
@@ -72,17 +76,21 @@ def run(args: argparse.Namespace) -> int:
         for key in new:
             content.add_key(key.signer.public_key, args.role)
         trusted.threshold = threshold
-        root = next_root(current, content, keys)
+        before = current.root.signed
+        between: Metadata[Root] | None = None
+        if args.role != Root.type and not keys.suffice(args.role, before):
+            between = next_root(before, bridge(before, content, args.role), keys)
+        root = next_root(between.signed if between is not None else before, content, keys)
         targets = deepcopy(current.targets.signed) if args.role == "targets" else None
         signed = SIGNED_WITH[args.role]
-        Edition(repository.layout, current, keys, root).write(
+        Edition(repository.layout, current, keys, root, between).write(
             targets=targets, snapshot="snapshot" in signed, timestamp="timestamp" in signed
         )
     for keyid in going:
         print(f"gone      {keyid[:SHORT]}")
     for key in new:
         print(f"new       {key.id[:SHORT]}  {key.place}")
-    print(f"{args.role:9} {threshold} of {count} must sign, from root {content.version} on")
+    print(f"{args.role:9} {threshold} of {left} must sign, from root {content.version} on")
     return 0
 
 
@@ -92,7 +100,9 @@ def _going(args: argparse.Namespace, root: Root) -> tuple[list[str], int]:
     replaced, removed = ([_full(prefix, held, args.role) for prefix in prefixes] for prefixes in (args.replace, args.remove))
     if not (replaced or removed or args.add or args.threshold is not None):
         if len(held) > 1:
-            raise UsageError(f"{args.role} has several keys: say --replace ID, of {', '.join(keyid[:SHORT] for keyid in held)}")
+            raise UsageError(
+                f"{args.role} has several keys: say --replace ID or --remove ID, of {', '.join(keyid[:SHORT] for keyid in held)}"
+            )
         replaced = list(held)
     return list(dict.fromkeys(replaced + removed)), len(set(replaced)) + args.add
 

@@ -98,6 +98,7 @@ def _follow(desk: Desk, args: argparse.Namespace, before: list[Row], deadline: f
         why = f"has none connected yet, or may {desk.user} not read {desk.prefix}/v1/#?"
         raise BrokerError(f"{desk.broker} has nothing of any device: {why}")
     found = before
+    ended = 0
     while True:
         now = rows(fleet.chosen(args.device, args.select), args.deployment)
         found = now + (missing(found, now, fleet.devices) if args.deployment else [])
@@ -106,7 +107,8 @@ def _follow(desk: Desk, args: argparse.Namespace, before: list[Row], deadline: f
         yield found
         if deadline is None and not args.watch:
             return
-        if deadline is not None and (_past(deadline) or all(row.outcome != "going" for row in found)):
+        ended = 0 if any(row.outcome == "going" for row in found) else ended + 1
+        if deadline is not None and (_past(deadline) or ended == 2):  # once: the end of the deployment before, perhaps
             return
         desk.listen(lambda: False, time.monotonic() + LOOK_S)
 

@@ -3,6 +3,8 @@
 import argparse
 import re
 import time
+from contextlib import suppress
+from datetime import datetime
 
 from agent.publish.messages import utc_text
 
@@ -39,6 +41,13 @@ def pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+def count(text: str) -> int:
+    """A whole number from 0."""
+    if re.fullmatch(r"\d{1,9}", text) is None:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+    return int(text)
+
+
 def seconds(text: str) -> int:
     """A duration: 90, 90s, 5m, 1h, 2d."""
     found = re.fullmatch(r"(\d{1,8})([smhd]?)", text)
@@ -50,7 +59,9 @@ def seconds(text: str) -> int:
 def instant(text: str) -> str:
     """An instant as messages have it, from such a text, or from a duration from now."""
     if INSTANT.fullmatch(text):
-        return text if "." in text else f"{text[:-1]}.000Z"
+        with suppress(ValueError):
+            datetime.fromisoformat(text)
+            return text if "." in text else f"{text[:-1]}.000Z"
     if re.fullmatch(r"(\d{1,8})([smhd]?)", text):
         return utc_text(time.time_ns() + seconds(text) * 1_000_000_000)
     raise argparse.ArgumentTypeError(f"expected a time from now such as 6h, or 2026-11-25T05:00:00Z, got {text!r}")

@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuf.api.exceptions import DownloadError as TufDownloadError
 from tuf.api.exceptions import DownloadHTTPError, RepositoryError
@@ -17,9 +17,10 @@ from tuf.ngclient import FetcherInterface, Updater
 from agent.bundles.trust import Release
 from agent.errors import PublishError
 from agent.fleet.blobs import sha256_of
+from agent.fleet.folder import add_repository_option
 from agent.fleet.keys import SHORT
 from agent.fleet.layout import target_path
-from agent.fleet.options import add_repository_option, open_repository
+from agent.fleet.options import open_repository
 from agent.fleet.repository import Current, FleetRepository
 from agent.progress import Progress
 
@@ -103,17 +104,15 @@ class _LocalFetcher(FetcherInterface):
 
 def _files(repository: FleetRepository) -> Iterator[str]:
     """Each manifest and each blob that is not what it should be."""
-    listed: dict[str, dict[str, Any]] = {}
+    listed: set[str] = set()
     for release in repository.releases():
         path = repository.layout.manifest(target_path(release.name, release.version), release.digest)
-        yield from _wrong(path, release.digest)
-        if path.is_file():
-            try:
-                listed |= {entry["sha256"]: entry for entry in json.loads(path.read_bytes())["files"].values()}
-            except (ValueError, KeyError, TypeError):
-                yield f"{path}: no manifest"
+        wrong = list(_wrong(path, release.digest))
+        yield from wrong
+        if not wrong:
+            listed |= {entry["sha256"] for entry in json.loads(path.read_bytes())["files"].values()}
     with closing(Progress(len(listed), "files read")) as progress:
-        for number, sha256 in enumerate(listed, 1):
+        for number, sha256 in enumerate(sorted(listed), 1):
             yield from _wrong(repository.layout.blob(sha256), sha256)
             progress.show(number)
 

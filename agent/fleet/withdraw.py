@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from agent.checked import suggest
 from agent.errors import PublishError, UsageError
 from agent.fleet.edition import Edition
+from agent.fleet.folder import add_repository_option
 from agent.fleet.layout import name_and_version, target_path
-from agent.fleet.options import add_key_options, add_repository_option, keyring, open_repository
+from agent.fleet.options import add_key_options, keyring, open_repository
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

@@ -117,7 +117,7 @@ def test_what_cannot_be_deployed(broker: Mosquitto, at: list[str]) -> None:
         (["people@1.4.0", "--device", "gate-01"], BundleError, r"people@1\.4\.0 is withdrawn \(misses people at night\)"),
         (["people@1.3.1", "--device", "gate-01"], BundleError, r"people@1\.3\.1 is not published; did you mean 1\.\d\.0\?"),
         (["peple@1.3.0", "--device", "gate-01"], BundleError, "peple@1.3.0 is not published; did you mean people"),
-        (["people", "--device", "gate-01"], UsageError, "people: expected BUNDLE@VERSION"),
+        (["people", "--device", "gate-01"], UsageError, "people: expected NAME@VERSION"),
         (["people@1.3.0", "--select", "ring=canari"], UsageError, "no device has the label ring=canari; did you mean ring=canary"),
         (["people@1.3.0", "--device", "gate-01", "--spread", "9d"], UsageError, "--spread"),
     ]

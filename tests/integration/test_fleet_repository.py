@@ -3,13 +3,9 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,70 +13,9 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 
 from agent.fleet.repository import FleetRepository
-from tests.models import Found, write_onnx, yolo
+from tests.fleet_desk import COMMAND, Desk, served
 
-COMMAND = [sys.executable, "-W", "error", "-m", "agent.fleet.main"]
 ROLES = ("targets", "snapshot", "timestamp")
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name in the base class
-        """Say nothing."""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    with _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
-
-
-class Desk:
-    """A repository, its keys, and the command line."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.repo = folder / "models"
-        self.keys = folder / "models.keys"
-
-    def try_(
-        self, *words: str | Path, under: Sequence[str] = (), env: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "EDGE_FLEET_REPO": str(self.repo), **(env or {})}
-        return subprocess.run(
-            [*under, *COMMAND, *map(str, words)], capture_output=True, text=True, check=False, timeout=120, env=environment
-        )
-
-    def say(self, *words: str | Path, env: Mapping[str, str] | None = None) -> str:
-        done = self.try_(*words, env=env)
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
-
-    def refused(self, *words: str | Path, status: int = 1, env: Mapping[str, str] | None = None) -> str:
-        done = self.try_(*words, env=env)
-        assert done.returncode == status
-        assert len(done.stderr.splitlines()) == 1, done.stderr
-        return done.stderr
-
-    def bundle(self, version: str = "1.0.0", score: float = 0.9) -> Path:
-        folder = self.folder / f"people-{version}-{score}"
-        folder.mkdir(exist_ok=True)
-        write_onnx(folder / "model.onnx", [yolo([Found((8, 8, 24, 24), score=score)], normalized=False)])
-        (folder / "labels.txt").write_text("person\ncar\n")
-        (folder / "bundle.yaml").write_text(
-            f'name: people\nversion: "{version}"\nmodel: model.onnx\nlabels: labels.txt\nhead: {{type: yolo, box: xywh_pixels}}\n'
-        )
-        return folder
-
-    def versions(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in (self.repo / "metadata").iterdir()}
 
 
 class Device:
@@ -91,6 +26,11 @@ class Device:
         self.folder = desk.folder / name
         self.folder.mkdir()
         self.root = (desk.repo / "metadata/1.root.json").read_bytes()
+
+    def forget(self) -> None:
+        """As if it came with an older state: none but its root."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
 
     def sees(self, version: str = "1.0.0") -> TargetFile | None:
         """Its entry, when the manifest and every file that it lists have been fetched and proven."""
@@ -145,6 +85,16 @@ def test_the_same_bytes_again_bring_back_a_lost_file(desk: Desk) -> None:
     desk.say("verify")
 
 
+def test_files_that_were_changed(desk: Desk) -> None:
+    desk.say("publish", desk.bundle())
+    blob = next((desk.repo / "blobs/sha256").iterdir())
+    blob.write_bytes(b"other")
+    assert f"{blob}: its bytes are not those that were published" in desk.refused("verify")
+    (manifest,) = (desk.repo / "targets/people/1.0.0").iterdir()
+    manifest.write_text('{"files": []}')
+    assert f"{manifest}: its bytes are not those that were published" in desk.refused("verify")
+
+
 def test_withdrawal(desk: Desk) -> None:
     device = Device(desk, "gate")
     desk.say("publish", desk.bundle())
@@ -180,7 +130,7 @@ def test_an_old_root_follows_a_new_key(desk: Desk, role: str, lost: bool) -> Non
 
 def test_a_lost_root_key(desk: Desk) -> None:
     old = Device(desk, "old")
-    ids = re.findall(r"\b[0-9a-f]{12}\b", desk.say("verify").splitlines()[0])
+    ids = desk.ids("root")
     assert len(ids) == 3
     lost = desk.try_("rotate", "root", "--replace", "none").stderr
     assert "not the id of one key of root" in lost
@@ -215,7 +165,7 @@ def test_expiry_is_renewed_by_two_keys(tmp_path: Path) -> None:
 def test_keys_that_others_can_read(desk: Desk) -> None:
     path = desk.keys / "targets-1.pem"
     path.chmod(0o640)
-    assert f"chmod 600 {path}" in desk.refused("publish", desk.bundle())
+    assert f"chmod 600 {path}" in desk.refused("publish", desk.bundle(), status=2)
 
 
 def test_keys_in_the_environment(desk: Desk) -> None:
@@ -255,20 +205,38 @@ def test_two_operators_at_once(desk: Desk) -> None:
     desk.say("verify")
 
 
-def test_a_kill_at_any_write_leaves_a_whole_repository(desk: Desk) -> None:
-    traced = ("strace", "-f", "-qq", "-o", str(desk.folder / "trace"), "-e", "trace=rename,fsync")
-    if desk.try_("--version", under=traced).returncode:
-        pytest.skip("nothing can be traced here")
+class Killer:
+    """Counts the system calls of a run of edge-fleet, and kills runs at one of them."""
+
+    def __init__(self, desk: Desk, *calls: str) -> None:
+        self._desk, self._calls = desk, calls
+        self._trace = desk.folder / "trace"
+        self._strace = ("strace", "-f", "-qq", "-o", str(self._trace), "-e", f"trace={','.join(calls)}")
+        if desk.try_("--version", under=self._strace).returncode:
+            pytest.skip("nothing can be traced here")
+
+    def points(self, *words: str | Path) -> list[tuple[str, int]]:
+        """Run it to its end: each system call, and which of its kind it is."""
+        assert self._desk.try_(*words, under=self._strace).returncode == 0
+        lines = self._trace.read_text().splitlines()
+        return [(call, n) for call in self._calls for n in range(1, 1 + sum(f" {call}(" in line for line in lines))]
+
+    def kill(self, point: tuple[str, int], *words: str | Path) -> None:
+        """Run it until it is about to make this call."""
+        call, n = point
+        killed = self._desk.try_(*words, under=(*self._strace, "-e", f"inject={call}:signal=SIGKILL:when={n}"))
+        assert killed.returncode != 0, point
+
+
+def test_a_publish_killed_at_any_write_leaves_a_whole_repository(desk: Desk) -> None:
+    killer = Killer(desk, "rename", "fsync")
     device = Device(desk, "gate")
     desk.say("publish", desk.bundle())
-    assert desk.try_("publish", desk.bundle("1.1.0", 0.8), under=traced).returncode == 0
-    lines = (desk.folder / "trace").read_text().splitlines()
-    points = [(call, n) for call in ("rename", "fsync") for n in range(1, 1 + sum(f" {call}(" in line for line in lines))]
+    points = killer.points("publish", desk.bundle("1.1.0", 0.8))
     assert len(points) >= 15
     for i, (call, n) in enumerate(points):
         bundle = desk.bundle(f"2.{i}.0", 0.5 + i / 100)
-        killed = desk.try_("publish", bundle, under=(*traced, "-e", f"inject={call}:signal=SIGKILL:when={n}"))
-        assert killed.returncode != 0, (call, n)
+        killer.kill((call, n), "publish", bundle)
         assert device.sees("1.1.0"), (call, n)
         device.sees(f"2.{i}.0")  # it is there whole, or not at all
         desk.say("publish", bundle)
@@ -276,21 +244,61 @@ def test_a_kill_at_any_write_leaves_a_whole_repository(desk: Desk) -> None:
     desk.say("verify")
 
 
-def test_two_hundred_bundles(desk: Desk) -> None:
+@pytest.mark.parametrize(("role", "lost"), [("targets", True), ("timestamp", True), ("snapshot", False)])
+def test_a_rotation_killed_between_any_two_writes_leaves_a_whole_repository(desk: Desk, role: str, lost: bool) -> None:
+    killer = Killer(desk, "rename")
+    old, visited = Device(desk, "old"), Device(desk, "visited")
+    desk.say("publish", desk.bundle())
+    (before,) = desk.ids(role)
+    if lost:
+        (desk.keys / f"{role}-1.pem").unlink()
+    with desk.kept():
+        points = killer.points("rotate", role)
+    assert len(points) >= 3
+    for point in points:
+        with desk.kept():
+            assert visited.sees()
+            killer.kill(point, "rotate", role)
+            assert old.sees(), point
+            assert visited.sees(), point
+            desk.say("rotate", role, *(("--remove", before) if len(desk.ids(role)) > 1 else ()))
+            assert before not in desk.ids(role)
+            assert old.sees(), point
+            assert visited.sees(), point
+        old.forget()
+        visited.forget()
+
+
+def test_a_refresh_killed_between_any_two_writes_leaves_a_whole_repository(desk: Desk) -> None:
+    killer = Killer(desk, "rename")
+    device = Device(desk, "gate")
+    desk.say("publish", desk.bundle())
+    words = ("refresh", *(word for role in ("root", *ROLES) for word in ("--role", role)))
+    points = killer.points(*words)
+    assert len(points) == 4
+    for point in points:
+        killer.kill(point, *words)
+        assert device.sees(), point
+        desk.say(*words)
+        assert device.sees(), point
+    desk.say("verify")
+
+
+def test_many_bundles(desk: Desk) -> None:
     environment = dict(os.environ)
     program = (
         "import sys; from agent.fleet.main import main\n"
         "from pathlib import Path\n"
         "folder = Path(sys.argv[1]); text = (folder / 'bundle.yaml').read_text()\n"
-        "for n in range(200):\n"
+        "for n in range(50):\n"
         "    (folder / 'bundle.yaml').write_text(text.replace('1.0.0', f'1.{n}.0'))\n"
         "    assert main(['publish', str(folder), '--repo', sys.argv[2]]) == 0\n"
     )
     words = [sys.executable, "-c", program, str(desk.bundle()), str(desk.repo)]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=environment, timeout=300)
-    assert len(FleetRepository(desk.repo).releases()) == 200
+    assert len(FleetRepository(desk.repo).releases()) == 50
     assert len([*(desk.repo / "blobs/sha256").iterdir()]) == 2
-    assert Device(desk, "gate").sees("1.199.0")
+    assert Device(desk, "gate").sees("1.49.0")
 
 
 def test_bundle_check(desk: Desk) -> None:

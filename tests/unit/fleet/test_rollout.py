@@ -1,12 +1,32 @@
 from pathlib import Path
 from typing import get_args
 
+import msgspec
+import pytest
+
 from agent.fleet.devices import Device
-from agent.fleet.rollout import DEFERRED, ERRORS, Row, missing
-from agent.publish.orders import DeferReason, Desired, UpdateErrorCode
+from agent.fleet.rollout import DEFERRED, ERRORS, Outcome, Row, missing, rows
+from agent.publish.orders import DeferReason, Desired, Reported, UpdateErrorCode, UpdateState
 
 DOCS = Path(__file__).parents[3] / "docs"
 HERS = Desired(rev=1, deployment="hers", bundle="people", version="1.0.0", digest="1" * 64)
+SERVES = Reported(
+    device="gate-01",
+    at="2026-11-25T05:00:00.000Z",
+    rev_seen=1,
+    rev_applied=0,
+    deployment="his",
+    by="ben",
+    state="committed",
+    deferred=None,
+    progress_pct=None,
+    current=None,
+    target=None,
+    previous=None,
+    available=None,
+    error=None,
+    swap=None,
+)
 
 
 def test_every_code_has_words_and_stands_in_the_guide() -> None:
@@ -25,3 +45,22 @@ def test_what_is_gone_from_the_broker_is_superseded_only_where_something_else_st
         ("gate-02", False, "vetting", "going"),
         ("gate-03", None, "vetting", "going"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "rev_seen", "words", "outcome"),
+    [
+        ("committed", 4, "to get people 1.0.0", "going"),
+        ("probation", 4, "gets people 1.0.0 after the probation of what it has", "going"),
+        ("switching", 5, "gets people 1.0.0 after the switching of what it has", "going"),
+        ("probation", 5, "gets people 1.0.0 after the probation of what it has", "going"),
+        ("probation", 6, "passed over; the wish for people 1.0.0 does not count", "failed"),
+        ("committed", 5, "passed over; the wish for people 1.0.0 does not count", "failed"),
+    ],
+)
+def test_a_wish_that_the_device_has_not_begun_with(state: UpdateState, rev_seen: int, words: str, outcome: Outcome) -> None:
+    desired = msgspec.structs.replace(HERS, rev=5)
+    reported = msgspec.structs.replace(SERVES, rev_seen=rev_seen, state=state)
+    (row,) = rows([Device("gate-01", online=True, desired={"people": desired}, reported={"people": reported})], "hers")
+    assert words in row.words
+    assert row.outcome == outcome

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from agent.fleet.values import instant, pair, seconds, shown
+from agent.fleet.values import count, instant, pair, seconds, shown
 from agent.fleet.wishes import STEM_LENGTH, deployment_id
 
 
@@ -35,3 +35,16 @@ def test_deployment_ids_are_unique_and_short_enough() -> None:
     assert len(set(ids)) == 3
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", found) for found in ids)
     assert ids[0].startswith(("cars-big" * 12)[:STEM_LENGTH])
+
+
+def test_whole_numbers() -> None:
+    assert [count(text) for text in ("0", "7", "500")] == [0, 7, 500]
+    for text in ("", "-1", "1.5", "1e3", "9" * 12):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number"):
+            count(text)
+
+
+@pytest.mark.parametrize("text", ["2026-99-99T00:00:00Z", "2026-11-25", "soon"])
+def test_no_instants(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a time from now"):
+        instant(text)
