@@ -1,6 +1,5 @@
 """Which commands were executed, so that none is executed twice."""
 
-import errno
 import logging
 from pathlib import Path
 from typing import Literal
@@ -9,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from agent import durable
-from agent.errors import StorageError
+from agent.bundles.disk import storage_errors
 from agent.publish.orders import Id
 
 NAME = "commands"
@@ -39,11 +38,8 @@ class ExecutedIds:
     def add(self, command: str) -> None:
         """To be called before the command is executed: true from now on, after a power cut too. StorageError where it cannot be."""
         ids = [*self._ids, command][-KEPT:]
-        try:
+        with storage_errors(self._path.parent):
             durable.write(self._path, msgspec.json.encode(_File(v=1, ids=ids)))
-        except OSError as error:
-            code: Literal["disk_full", "disk_error"] = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "disk_error"
-            raise StorageError(f"{self._path} cannot be written: {error.strerror}; nothing is executed before that", code) from None
         self._ids = dict.fromkeys(ids)
 
     def _read(self) -> list[str]:

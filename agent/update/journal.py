@@ -12,14 +12,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agent import durable
-from agent.errors import StorageError
+from agent.bundles.disk import storage_errors
 from agent.publish.messages import At, Count
 from agent.publish.orders import BundleRef, Digest, Phase, Rev, Swap, UpdateFailure, UpdatePolicy
 
 log = logging.getLogger(__name__)
 
 MAX_QUARANTINE = 64  # digests; the oldest is forgotten
-FULL = (28, 122)  # ENOSPC, EDQUOT
 
 Origin = Literal["factory", "store"]
 Record = TypeVar("Record", bound=Struct)
@@ -97,14 +96,9 @@ class SlotFiles:
     def write(self, record: Active | Journal) -> None:
         """Replace a file, in a way that survives a power cut. StorageError, and the old one, where the disk does not take it."""
         path = self._folder / ("active.json" if isinstance(record, Active) else "journal.json")
-        try:
+        with storage_errors(self._folder):
             durable.make_folder(self._folder)
             durable.write(path, msgspec.json.encode(record))
-        except OSError as error:
-            raise StorageError(
-                f"{path}: {error.strerror}; what the slot serves stays as it is",
-                "disk_full" if error.errno in FULL else "disk_error",
-            ) from None
 
     def _read(self, name: str, kind: type[Record]) -> Record | None:
         path = self._folder / name

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "sideload"
 QUIET_S = 2.0
+END_S = 2.0  # for a bundle that is being taken
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Sideload:
         self._complaints: dict[str, str] = {}  # the last of each name, so that the log has it once
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="sideload")
+        self._thread = threading.Thread(target=self._run, name="sideload", daemon=True)
 
     def start(self) -> None:
         """Begin to watch, and take what is there already. ConfigError where the folder cannot be watched."""
@@ -69,14 +70,14 @@ class Sideload:
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more; waits for what is being taken."""
+        """Watch no more; what is being taken is waited for, but not for ever: its folder stays until it is there as a whole."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._observer.stop()
             self._observer.join()
-            self._thread.join()
+            self._thread.join(END_S)
 
     def _happened(self, event: "FileSystemEvent") -> None:
         for path in (event.src_path, event.dest_path):

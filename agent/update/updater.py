@@ -124,6 +124,9 @@ class Updater:
         entry_changed = self._incumbent.open()
         current = self._incumbent.active.current
         self._orders.append(Restarted(current.digest if current else None, entry_changed))
+        if current is None and self._journal.phase in TERMINAL:  # before anybody else's wish
+            name, _, version = self._entry.partition("@")
+            self.install(name, version, "config")
 
     def start(self) -> None:
         """Load the model, and go on with a deployment that the last agent left."""
@@ -259,9 +262,6 @@ class Updater:
             self._apply(NewBytes())
 
     def _run(self) -> None:
-        if self._slot.worker is None and self._journal.phase in TERMINAL:
-            name, _, version = self._entry.partition("@")
-            self.install(name, version, "config")
         while True:
             self._attention.clear()
             if self._stopping:
