@@ -251,7 +251,7 @@ class App:
         updater.look()
         if updater.at_end:  # a batch source that others read too must not wait for it
             for pipeline in self._pipelines.values():
-                if pipeline.config.model == model.name:
+                if pipeline.config.model == model.name and not pipeline.mailbox.live:
                     pipeline.stop()
         self._update_states()
         self._health.poke()
