@@ -177,9 +177,7 @@ def test_what_was_refused_may_be_sent_again(tmp_path: Path) -> None:
 
 def test_nothing_is_executed_that_cannot_be_remembered(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "gone")
-    assert desk.ask("pause", pipeline="gate").endswith(
-        "gone/commands.part: the disk refuses: No such file or directory"
-    )
+    assert desk.ask("pause", pipeline="gate").endswith("gone/commands.part: the disk refuses: No such file or directory")
     assert desk.controls.calls == []
     (tmp_path / "gone").mkdir()
     assert desk.ask("pause", pipeline="gate") is None
