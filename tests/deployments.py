@@ -3,7 +3,6 @@
 The repository is a real one behind a real server. A pipeline is fed frame by frame, so that each result can be accounted for.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -322,8 +321,3 @@ class Device:
 def contiguous(results: list[tuple[int, str]]) -> bool:
     """Whether every frame has exactly one answer, in order."""
     return [seq for seq, _ in results] == list(range(len(results)))
-
-
-def footprint() -> int:
-    """Descriptors of this process."""
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  names are enough

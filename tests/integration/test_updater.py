@@ -15,8 +15,9 @@ from agent.publish.orders import Reported
 from agent.update.config import UpdatesConfig
 from agent.update.machine import MOST_STEPS
 from tests.bundle_folders import write_bundle
-from tests.deployments import QUICK, Device, FakeComputer, Shop, contiguous, footprint
+from tests.deployments import QUICK, Device, FakeComputer, Shop, contiguous
 from tests.disks import remount, small_disk
+from tests.processes import open_descriptors
 from tests.tuf_repository import answers, silent
 from tests.waiting import wait_until
 
@@ -546,7 +547,7 @@ def test_an_agent_ends_in_time_and_the_next_goes_on(tmp_path: Path, shop: Shop, 
     path = {"accepted": shop.tuf.path("timestamp"), "downloading": shop.labels(NEW)}.get(phase)
     if path:
         shop.site.faults[path] = silent
-    before = footprint()
+    before = open_descriptors()
     with Device(tmp_path, shop) as device:
         device.make(NEW, "slow" if phase == "vetting" else "")
         device.deploy(NEW, probation_frames=10_000_000 if phase == "probation" else 20)
@@ -555,7 +556,7 @@ def test_an_agent_ends_in_time_and_the_next_goes_on(tmp_path: Path, shop: Shop, 
         device.end()
         assert time.monotonic() - began < 5
         assert not [thread for thread in threading.enumerate() if thread.name.startswith(("update/", "releases"))]
-    assert footprint() <= before + 2  # connections of the server, which it has yet to close
+    assert open_descriptors() <= before + 2  # connections of the server, which it has yet to close
     shop.site.faults.clear()
     with Device(tmp_path, shop) as again:
         again.make(NEW, "")
@@ -572,7 +573,7 @@ def test_failed_deployments_leave_nothing_behind(device: Device) -> None:
     for rev in range(1, 7):
         device.deploy((NEW, NEWER)[rev % 2], rev, force=True)
         device.wait("rejected", lambda report, rev=rev: report.rev_seen == rev)  # type: ignore[misc]
-        sizes.append((footprint(), threading.active_count(), device.workers()))
+        sizes.append((open_descriptors(), threading.active_count(), device.workers()))
     assert sizes[-1][1:] == sizes[1][1:]
     assert sizes[-1][0] <= sizes[1][0] + 2
 
