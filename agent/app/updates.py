@@ -31,7 +31,7 @@ MakeWorker = Callable[[str, tuple[Bundle, ...], bool], ModelWorker]
 
 
 class Updates:
-    """All slots' updaters. `open` lets each slot's model serve; `start` goes on with what the last agent left."""
+    """All slots' updaters. `open` makes what is to serve; `start` lets it, and goes on with what the last agent left."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Updates:
         self._sideload = Sideload(config.state_dir / sideload.NAME, self._sideloaded) if updates.sideload else None
 
     def open(self) -> None:
-        """Let each slot's model serve. AgentError where one has none, and none is on its way."""
+        """Make the worker of each slot's model. AgentError where a slot has none, and none is on its way."""
         for updater in self.slots.values():
             updater.open()
 
